@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+/* smtp - stages, client classes and checks: the words that plugins and engine share */
+#ifndef LIB_SMTP_H
+#define LIB_SMTP_H
+
+/* Where in the conversation qmail-spp runs a plugin. */
+enum stage {
+	STAGE_CONNECTION,
+	STAGE_HELO,
+	STAGE_AUTH,
+	STAGE_MAIL,
+	STAGE_RCPT,
+	STAGE_DATA,
+};
+#define STAGE_COUNT 6
+
+enum client_class {
+	CLASS_OWN, /* SMTPAUTHUSER or RELAYCLIENT set: never refused for load */
+	CLASS_KNOWN,
+	CLASS_RETURNING,
+	CLASS_STRANGER,
+	CLASS_PENALISED,
+};
+#define CLASS_COUNT 5
+
+/* What a plugin can look at.  A bit number in the state file. */
+enum check {
+	CHECK_OVERLOAD,
+};
+#define CHECK_COUNT 1
+
+/* "connection", "helo", ...; "?" for a number that is none. */
+const char *stage_name(enum stage stage);
+const char *class_name(enum client_class class);
+const char *check_name(enum check check);
+
+/* The number of that name, or -ENOENT. */
+int stage_find(const char *name);
+int check_find(const char *name);
+
+#endif
