@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A tree of settings from libconfig is walked along the schema: what is in the tree but not in the schema is an
+ * error with a suggestion, what is in the schema but not in the tree keeps its default.
+ */
+#include "controller/config.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "controller/config_report.h"
+#include "lib/array.h"
+#include "lib/num.h"
+#include "lib/text.h"
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+static void
+allowed_numbers(const struct cfg_row *row, char ret[CONFIG_ALLOWED_MAX])
+{
+	char min[NUM_TEXT_MAX], max[NUM_TEXT_MAX];
+
+	if (row->type == CFG_DURATION) {
+		num_duration_format(row->min, min);
+		num_duration_format(row->max, max);
+		(void)snprintf(ret, CONFIG_ALLOWED_MAX, "a duration from %s to %s, like \"90s\" or \"10m\"", min, max);
+	} else if (row->type == CFG_SIZE) {
+		num_size_format((uint64_t)row->min, min);
+		num_size_format((uint64_t)row->max, max);
+		(void)snprintf(ret, CONFIG_ALLOWED_MAX, "a size from %s to %s, like \"200M\"", min, max);
+	} else {
+		(void)snprintf(ret, CONFIG_ALLOWED_MAX, "a whole number from %lld to %lld", (long long)row->min,
+			(long long)row->max);
+	}
+}
+
+static bool
+is_integer(const config_setting_t *s)
+{
+	int type = config_setting_type(s);
+
+	return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
+}
+
+/* A duration in milliseconds: "90s", or a number of seconds. */
+static int
+duration_of(const config_setting_t *s, int64_t *ret)
+{
+	if (config_setting_type(s) == CONFIG_TYPE_STRING)
+		return num_duration(config_setting_get_string(s), ret);
+	if (is_integer(s))
+		return __builtin_mul_overflow(config_setting_get_int64(s), 1000, ret) ? -ERANGE : 0;
+	if (config_setting_type(s) == CONFIG_TYPE_FLOAT) {
+		double v = config_setting_get_float(s) * 1000;
+
+		if (!(fabs(v) < 1e15))
+			return -ERANGE;
+		*ret = (int64_t)v;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int
+size_of(const config_setting_t *s, int64_t *ret)
+{
+	uint64_t v;
+
+	if (config_setting_type(s) == CONFIG_TYPE_STRING) {
+		int r = num_size(config_setting_get_string(s), &v);
+
+		if (r < 0)
+			return r;
+		if (v > INT64_MAX)
+			return -ERANGE;
+		*ret = (int64_t)v;
+		return 0;
+	}
+	if (!is_integer(s))
+		return -EINVAL;
+	*ret = config_setting_get_int64(s);
+	return 0;
+}
+
+static void
+read_number(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, void *at)
+{
+	char allowed[CONFIG_ALLOWED_MAX];
+	int64_t v = 0;
+	int e;
+
+	allowed_numbers(row, allowed);
+	if (row->type == CFG_DURATION)
+		e = duration_of(s, &v);
+	else if (row->type == CFG_SIZE)
+		e = size_of(s, &v);
+	else if ((e = is_integer(s) ? 0 : -EINVAL) == 0)
+		v = config_setting_get_int64(s);
+	if (e == -EINVAL)
+		config_complain(r, s, "not of that form", allowed);
+	else if (e == -ERANGE || v > row->max)
+		config_complain(r, s, "too large", allowed);
+	else if (v < row->min)
+		config_complain(r, s, "too small", allowed);
+	else if (row->type == CFG_SIZE)
+		*(uint64_t *)at = (uint64_t)v;
+	else
+		*(int64_t *)at = v;
+}
+
+static void
+read_choice(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, int *at)
+{
+	char allowed[CONFIG_ALLOWED_MAX];
+	struct text t = text_in(allowed, sizeof(allowed));
+	const char *word = config_setting_get_string(s);
+
+	for (int i = 0; row->choices[i] != NULL; i++) {
+		if (word != NULL && strcmp(word, row->choices[i]) == 0) {
+			*at = i;
+			return;
+		}
+		text_puts(&t, i > 0 ? ", \"" : "\"");
+		text_puts(&t, row->choices[i]);
+		text_putc(&t, '"');
+	}
+	config_complain(r, s, "not one of the words", allowed);
+}
+
+static bool
+is_path(const struct cfg_row *row)
+{
+	return row->type == CFG_PATH || row->type == CFG_PATHS;
+}
+
+/* One name or path into `at`; `s` is the setting to complain about. */
+static bool
+read_string(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, const char *text,
+	char at[CFG_STRING_MAX])
+{
+	const char *allowed = is_path(row) ? "an absolute path of less than 200 printable characters"
+					   : "a name of less than 200 printable characters";
+	bool empty = text != NULL && text[0] == '\0';
+
+	if (text == NULL) {
+		config_complain(r, s, "not a text", allowed);
+	} else if (empty && (row->flags & CFG_MAY_BE_EMPTY) == 0) {
+		config_complain(r, s, "empty", allowed);
+	} else if (!empty && !text_is_plain(text)) {
+		config_complain(r, s, "has control or 8-bit characters", allowed);
+	} else if (!empty && is_path(row) && text[0] != '/') {
+		config_complain(r, s, "not an absolute path", allowed);
+	} else if (text_copy(at, CFG_STRING_MAX, text) < 0) {
+		config_complain(r, s, "too long", allowed);
+	} else {
+		return true;
+	}
+	return false;
+}
+
+static void
+read_list(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, struct cfg_list *at)
+{
+	int type = config_setting_type(s);
+	struct cfg_list list = { 0 };
+
+	if (type == CONFIG_TYPE_STRING) {
+		list.n = read_string(r, s, row, config_setting_get_string(s), list.s[0]);
+	} else if (type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST) {
+		config_complain(r, s, "not a list", "[ \"a\", \"b\" ]");
+		return;
+	}
+	int n = type == CONFIG_TYPE_STRING ? 0 : config_setting_length(s);
+	if (n > CFG_LIST_MAX) {
+		config_complain(r, s, "too long", "a list of at most 16");
+		return;
+	}
+	for (int i = 0; i < n; i++) {
+		const char *text = config_setting_get_string_elem(s, i);
+
+		if (text != NULL && text[0] == '\0')
+			config_complain(r, s, "has an empty element", "[ \"a\", \"b\" ]");
+		else if (read_string(r, s, row, text, list.s[list.n]))
+			list.n++;
+	}
+	if (n == 0 && list.n == 0 && (row->flags & CFG_MAY_BE_EMPTY) == 0)
+		config_complain(r, s, "empty", "a list with at least one element");
+	else
+		*at = list;
+}
+
+static void
+read_value(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, void *at)
+{
+	switch (row->type) {
+	case CFG_DURATION:
+	case CFG_SIZE:
+	case CFG_COUNT:
+		read_number(r, s, row, at);
+		break;
+	case CFG_BOOL:
+		if (config_setting_type(s) != CONFIG_TYPE_BOOL)
+			config_complain(r, s, "not of that form", "true, false");
+		else
+			*(bool *)at = config_setting_get_bool(s) != 0;
+		break;
+	case CFG_CHOICE:
+		read_choice(r, s, row, at);
+		break;
+	case CFG_NAME:
+	case CFG_PATH:
+		(void)read_string(r, s, row, config_setting_get_string(s), at);
+		break;
+	case CFG_NAMES:
+	case CFG_PATHS:
+		read_list(r, s, row, at);
+		break;
+	}
+}
+
+/* --- levels ---------------------------------------------------------------------------------- */
+
+/* A water mark in the unit of its reading. */
+static bool
+read_mark(struct config_reader *r, const config_setting_t *s, enum reading_unit unit, double *ret)
+{
+	const char *allowed = unit == UNIT_SECONDS ? "a duration of at most 100 years, like \"60s\""
+		: unit == UNIT_BYTES ? "a size, like \"200M\"" : "a number from 0 to 1000000000000";
+	bool text = config_setting_type(s) == CONFIG_TYPE_STRING;
+	int64_t v = 0;
+	double d;
+
+	if (text && unit == UNIT_SECONDS && duration_of(s, &v) == 0) {
+		d = (double)v / 1000;
+	} else if (text && unit == UNIT_BYTES && size_of(s, &v) == 0) {
+		d = (double)v;
+	} else if (is_integer(s)) {
+		d = (double)config_setting_get_int64(s);
+	} else if (config_setting_type(s) == CONFIG_TYPE_FLOAT) {
+		d = config_setting_get_float(s);
+	} else {
+		config_complain(r, s, "not of that form", allowed);
+		return false;
+	}
+	if (!(d >= 0 && d <= (unit == UNIT_BYTES ? 9e15 : 1e12))) {
+		config_complain(r, s, d < 0 ? "too small" : "too large", allowed);
+		return false;
+	}
+	*ret = d;
+	return true;
+}
+
+/* "todo = { enter = 100; leave = 50; }" */
+static void
+read_rule(struct config_reader *r, const config_setting_t *s, enum reading_id id, struct decide_level *level)
+{
+	static const char allowed[] = "{ enter = NUMBER; leave = NUMBER; }";
+	const struct reading_info *info = &reading_info[id];
+	struct config_words words = { { "enter", "leave" }, 2 };
+	struct decide_rule rule = { .id = id };
+	bool ok = true;
+	int seen = 0;
+
+	if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
+		config_complain(r, s, "not a group", allowed);
+		return;
+	}
+	for (int i = 0; i < config_setting_length(s); i++) {
+		const config_setting_t *m = config_setting_get_elem(s, (unsigned)i);
+		bool enter = strcmp(config_setting_name(m), "enter") == 0;
+
+		if (!enter && strcmp(config_setting_name(m), "leave") != 0) {
+			config_complain_unknown(r, m, &words);
+			continue;
+		}
+		ok = read_mark(r, m, info->unit, enter ? &rule.enter : &rule.leave) && ok;
+		seen++;
+	}
+	if (!ok)
+		return;
+	if (seen != 2)
+		config_complain(r, s, "needs both marks", allowed);
+	else if (rule.enter == rule.leave)
+		config_complain(r, s, "enter and leave are equal, the level would flap", "two different marks");
+	else if (info->sense == TOO_MUCH_IS_BAD && rule.leave > rule.enter)
+		config_complain(r, s, "leave is above enter", "leave below enter, for too much of it is bad");
+	else if (info->sense == TOO_LITTLE_IS_BAD && rule.leave < rule.enter)
+		config_complain(r, s, "leave is below enter", "leave above enter, for too little of it is bad");
+	else
+		level->rule[level->n++] = rule;
+}
+
+static void
+read_level(struct config_reader *r, const config_setting_t *s, struct decide_level *at)
+{
+	struct decide_level level = { 0 };
+	struct config_words words = { 0 };
+
+	if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
+		config_complain(r, s, "not a group", "{ READING = { enter = ...; leave = ...; }; }");
+		return;
+	}
+	for (int i = 0; i < READING_COUNT; i++)
+		if (reading_info[i].sense != NO_VOTE)
+			config_add_word(&words, reading_info[i].name);
+	for (int i = 0; i < config_setting_length(s); i++) {
+		const config_setting_t *rule = config_setting_get_elem(s, (unsigned)i);
+		int id = reading_find(config_setting_name(rule));
+
+		if (id >= 0 && reading_info[id].sense == NO_VOTE)
+			config_complain(r, rule, "has no vote: our own refusals must not raise a level",
+				"any other reading");
+		else if (id < 0)
+			config_complain_unknown(r, rule, &words);
+		else
+			read_rule(r, rule, (enum reading_id)id, &level);
+	}
+	*at = level;
+}
+
+/* --- the tree -------------------------------------------------------------------------------- */
+
+static const struct cfg_row *
+find_row(const struct cfg_row *row, const char *name)
+{
+	for (; row->name != NULL; row++)
+		if (strcmp(row->name, name) == 0)
+			return row;
+	return NULL;
+}
+
+/* A level's group, or the other spelling of qmail.homes: keys that are not in a table. */
+static bool
+read_special(struct config_reader *r, const struct config_section *section, const config_setting_t *s)
+{
+	const char *name = config_setting_name(s);
+
+	if (section->has_levels) {
+		int level = level_find(name);
+
+		if (level <= LEVEL_NORMAL)
+			return false;
+		read_level(r, s, &r->out->levels.level[level]);
+		return true;
+	}
+	if (strcmp(section->name, "qmail") == 0 && strcmp(name, "home") == 0) {
+		if (config_setting_get_member(config_setting_parent(s), "homes") != NULL)
+			config_complain(r, s, "both home and homes are given", "one of them");
+		else
+			read_value(r, s, find_row(config_rows(section), "homes"), &r->out->qmail.homes);
+		return true;
+	}
+	return false;
+}
+
+static void
+read_section(struct config_reader *r, const struct config_section *section, const config_setting_t *group)
+{
+	const struct cfg_row *rows = config_rows(section);
+
+	for (int i = 0; i < config_setting_length(group); i++) {
+		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+		const struct cfg_row *row = find_row(rows, config_setting_name(s));
+
+		if (row != NULL) {
+			read_value(r, s, row, (char *)r->out + section->at + row->at);
+		} else if (!read_special(r, section, s)) {
+			struct config_words words = { 0 };
+
+			for (row = rows; row->name != NULL; row++)
+				config_add_word(&words, row->name);
+			for (int l = LEVEL_BUSY; l < LEVEL_COUNT && section->has_levels; l++)
+				config_add_word(&words, level_name((enum level)l));
+			config_complain_unknown(r, s, &words);
+		}
+	}
+}
+
+/* Is `path` (of `n` bytes) a section, or the beginning of one? */
+static const struct config_section *
+find_section(const char *path, size_t n, bool *ret_begins)
+{
+	*ret_begins = false;
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
+		if (strncmp(config_section[i].name, path, n) != 0)
+			continue;
+		if (config_section[i].name[n] == '\0')
+			return &config_section[i];
+		*ret_begins = *ret_begins || config_section[i].name[n] == '.';
+	}
+	return NULL;
+}
+
+/* Groups down to a section; `path` is the key of `group`, "" for the root. */
+static void
+read_group(struct config_reader *r, const config_setting_t *group, const char *path)
+{
+	size_t depth = strlen(path);
+
+	for (int i = 0; i < config_setting_length(group); i++) {
+		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+		char key[CONFIG_KEY_MAX];
+		bool begins;
+		int n = snprintf(key, sizeof(key), "%s%s%s", path, depth > 0 ? "." : "",
+			config_setting_name(s));
+		const struct config_section *section =
+			n < CONFIG_KEY_MAX ? find_section(key, (size_t)n, &begins) : (begins = false, NULL);
+
+		if (section == NULL && !begins) {
+			struct config_words words = { 0 };
+			static char parts[CONFIG_SECTIONS][24];
+
+			for (size_t j = 0; j < CONFIG_SECTIONS; j++) {
+				const char *rest = config_section[j].name + depth + (depth > 0);
+
+				if (strncmp(config_section[j].name, path, depth) != 0)
+					continue;
+				(void)snprintf(parts[j], sizeof(parts[j]), "%.*s", (int)strcspn(rest, "."), rest);
+				config_add_word(&words, parts[j]);
+			}
+			config_complain_unknown(r, s, &words);
+		} else if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
+			config_complain(r, s, "not a group", "{ KEY = VALUE; ... }");
+		} else if (section != NULL) {
+			read_section(r, section, s);
+		} else {
+			read_group(r, s, key);
+		}
+	}
+}
+
+/* --- rules across keys ----------------------------------------------------------------------- */
+
+static void
+check_names(struct config_reader *r, const config_t *tree)
+{
+	for (int stage = 0; stage < STAGE_COUNT; stage++) {
+		const struct cfg_list *list = &r->out->plugins.stage[stage];
+		char key[CONFIG_KEY_MAX], allowed[CONFIG_ALLOWED_MAX];
+		struct text t = text_in(allowed, sizeof(allowed));
+
+		for (int i = 0; i < CHECK_COUNT; i++) {
+			text_puts(&t, i > 0 ? ", " : "");
+			text_puts(&t, check_name((enum check)i));
+		}
+		(void)snprintf(key, sizeof(key), "plugins.%s", stage_name((enum stage)stage));
+		for (unsigned i = 0; i < list->n; i++)
+			if (check_find(list->s[i]) < 0)
+				config_complain(r, config_lookup(tree, key),
+					"names a check that there is not", allowed);
+	}
+}
+
+static void
+check_homes(struct config_reader *r, const config_t *tree)
+{
+	const struct cfg_list *homes = &r->out->qmail.homes;
+
+	for (unsigned i = 0; i < homes->n; i++)
+		for (unsigned j = 0; j < i; j++)
+			if (strcmp(homes->s[i], homes->s[j]) == 0)
+				config_complain(r, config_lookup(tree, "qmail.homes"),
+					"names a home twice", "each once");
+}
+
+static int
+read_source(const struct config_source *source, struct config *ret, struct config_errors *errors)
+{
+	struct config c;
+	config_t tree;
+	struct config_reader r = { .out = &c, .source = source, .errors = errors };
+
+	config_defaults(&c);
+	config_init(&tree);
+	if (config_read_string(&tree, source->text != NULL ? source->text : "") != CONFIG_TRUE) {
+		char where[CONFIG_NAME_MAX + 16];
+
+		config_source_where(source, (unsigned)config_error_line(&tree), where, sizeof(where));
+		(void)err_set(config_next_error(errors), 0,
+			"%s: %s; allowed: KEY = VALUE; with groups in { }, arrays in [ ], lists in ( )", where,
+			config_error_text(&tree));
+	} else {
+		read_group(&r, config_root_setting(&tree), "");
+		check_names(&r, &tree);
+		check_homes(&r, &tree);
+	}
+	config_destroy(&tree);
+	if (errors->n > 0)
+		return -EINVAL;
+	*ret = c;
+	return 0;
+}
+
+static int
+finish(struct config_source *source, int r, const struct err *why, struct config *ret,
+	struct config_errors *errors)
+{
+	if (r < 0)
+		(void)err_set(config_next_error(errors), 0, "%s", why->text);
+	else
+		r = read_source(source, ret, errors);
+	config_source_done(source);
+	return r;
+}
+
+int
+config_load(const char *path, int fd, struct config *ret, struct config_errors *errors)
+{
+	struct config_source source;
+	struct err why;
+
+	errors->n = 0;
+	int r = config_source_read(&source, path, fd, &why);
+	return finish(&source, r, &why, ret, errors);
+}
+
+int
+config_load_text(const char *name, const char *text, size_t len, struct config *ret,
+	struct config_errors *errors)
+{
+	struct config_source source;
+	struct err why;
+
+	errors->n = 0;
+	int r = config_source_text(&source, name, text, len, &why);
+	return finish(&source, r, &why, ret, errors);
+}

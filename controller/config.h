@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config - the configuration file, whole or not at all
+ *
+ * The file is read once (a regular file of at most CONFIG_FILE_MAX bytes, never waiting), with its @include
+ * files put in place, then parsed by libconfig and checked against the schema tables.  libconfig itself never opens a
+ * file: its scanner ends the whole process when an include is a directory.
+ *
+ * `struct config` is flat, without pointers: a child process can parse and hand it over by writing its bytes
+ * (config_child.h), so that no text is ever parsed in the daemon.
+ */
+#ifndef CONTROLLER_CONFIG_H
+#define CONTROLLER_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "controller/decide.h"
+#include "lib/err.h"
+#include "lib/schema.h"
+#include "lib/smtp.h"
+#include "probes/probe.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/spillway/spillway.conf"
+#define CONFIG_FILE_MAX (256 * 1024)
+#define CONFIG_ERRORS_MAX 20
+#define CONFIG_KEY_MAX 160
+
+struct config_qmail {
+	struct cfg_list homes;
+};
+
+struct config_service {
+	char user[CFG_STRING_MAX]; /* "": stay who we are */
+	struct cfg_list groups; /* further groups of that user, to read the queue */
+	struct cfg_list plugin_users; /* whom event.sock believes */
+	struct cfg_list operators; /* who may change things: users, "@group"s */
+	char run_dir[CFG_STRING_MAX];
+	char state_dir[CFG_STRING_MAX];
+	int64_t lease_ms;
+};
+
+struct config_plugins {
+	int texts; /* enum config_texts */
+	struct cfg_list stage[STAGE_COUNT]; /* names of checks, in the order of enum stage */
+};
+
+enum config_texts {
+	TEXTS_COMPAT,
+	TEXTS_EXTENDED,
+};
+
+struct config_store {
+	int64_t changes; /* rows kept of changes, the newest */
+	int64_t refusals; /* rows kept of single refusals, the newest */
+};
+
+/* Names looked up, so that the daemon never waits for a directory service. */
+struct config_ids {
+	unsigned n;
+	uint32_t id[CFG_LIST_MAX];
+};
+
+struct config {
+	struct config_qmail qmail;
+	struct config_service service;
+	struct {
+		struct probe_queue_cfg queue;
+		struct probe_qstat_cfg qstat;
+		struct probe_load_cfg load;
+		struct probe_disk_cfg disk;
+	} probes;
+	struct decide_cfg levels;
+	struct config_plugins plugins;
+	struct config_store store;
+
+	/* Filled by config_resolve(), not from the file. */
+	struct config_ids plugin_uids, operator_uids, operator_gids;
+};
+
+/* Everything that is wrong with a file, a line each: "file:line: key = value: what; allowed ...". */
+struct config_errors {
+	unsigned n; /* found; only the first CONFIG_ERRORS_MAX have a text */
+	struct err e[CONFIG_ERRORS_MAX];
+};
+
+/* All defaults: what an empty file gives. */
+void config_defaults(struct config *ret);
+
+/* Read `path` into `ret`.  `fd` >= 0: the file is already open there (and `path` only names it).
+ * Returns 0, or -EINVAL with `errors` filled and `ret` untouched. */
+int config_load(const char *path, int fd, struct config *ret, struct config_errors *errors);
+
+/* The same for text in memory: for tests and fuzzing.  Includes are relative to the working directory. */
+int config_load_text(const char *name, const char *text, size_t len, struct config *ret,
+	struct config_errors *errors);
+
+/* Look up the names of plugin_users and operators.  Names that do not exist are left out and written into
+ * `ret_missing` ("a, b"; "" when there is none). */
+void config_resolve(struct config *c, char *ret_missing, size_t cap);
+
+/* After a reload: carry over from `old` what only a restart may change.  Writes the names of keys that would have
+ * changed into `ret_keys` (cap bytes, "a, b"); "" when there is none. */
+void config_keep_fixed(struct config *new, const struct config *old, char *ret_keys, size_t cap);
+
+/* Print the effective configuration in the syntax of the file, every key with its help as a comment. */
+void config_print(FILE *f, const struct config *c);
+
+/* A group of the file and where its values go. */
+struct config_section {
+	const char *name; /* "probes.queue" */
+	const struct cfg_row *rows; /* see config_rows() */
+	size_t at; /* offset in struct config */
+	bool has_levels; /* it also holds the levels' groups */
+};
+#define CONFIG_SECTIONS 9
+
+/* Sections whose names begin alike stand together. */
+extern const struct config_section config_section[CONFIG_SECTIONS];
+const struct cfg_row *config_rows(const struct config_section *s);
+
+/* For tests and documents: call `each` with every key ("service.lease") and its row. */
+void config_walk(void (*each)(const char *key, const struct cfg_row *row, void *arg), void *arg);
+
+#endif
