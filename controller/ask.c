@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: ISC */
+#include "controller/ask.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/rundir.h"
+#include "lib/text.h"
+
+#define RECORDS_A_TURN 256
+#define RECEIVE_BUFFER (1 << 20)
+
+struct ask {
+	int fd;
+	struct event *readable;
+	const struct config_ids *uids;
+	ask_record *each;
+	void *arg;
+	uint64_t believed, foreign, malformed;
+};
+
+/* --- sockets --------------------------------------------------------------------------------- */
+
+/* Is somebody at the other end of what lies at `path`? */
+static bool
+is_alive(const struct sockaddr_un *at, int type)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return true; /* can't tell */
+	bool alive = connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0
+		|| (errno != ECONNREFUSED && errno != ENOENT);
+	(void)close(fd);
+	return alive;
+}
+
+int
+ask_bind(const char *path, int type, struct err *why)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int r;
+
+	if (text_copy(at.sun_path, sizeof(at.sun_path), path) < 0)
+		return err_set(why, -ENAMETOOLONG, "%s: too long for a socket", path);
+	if (is_alive(&at, type))
+		return err_set(why, -EADDRINUSE, "%s: somebody is listening there already", path);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_sys(why, -errno, "%s", path);
+	(void)unlink(path); /* a dead one; what can't be removed shows in bind() */
+	/* All may send; who is believed is decided by who they are. */
+	if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) < 0 || chmod(path, 0666) < 0) {
+		r = err_sys(why, -errno, "%s", path);
+		(void)close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* --- records --------------------------------------------------------------------------------- */
+
+static bool
+is_believed(const struct ask *a, const struct ucred *who)
+{
+	for (unsigned i = 0; i < a->uids->n; i++)
+		if (a->uids->id[i] == who->uid)
+			return true;
+	return who->uid == geteuid(); /* when all run as one user: tests, demo */
+}
+
+/* One datagram.  Returns its length or -1; `ret_who` as the kernel says. */
+static ssize_t
+receive(int fd, uint8_t buf[RECORD_MAX + 1], struct ucred *ret_who)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	struct iovec iov = { .iov_base = buf, .iov_len = RECORD_MAX + 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
+
+	*ret_who = (struct ucred) { .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	const struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS
+		&& c->cmsg_len == CMSG_LEN(sizeof(*ret_who)))
+		memcpy(ret_who, CMSG_DATA(c), sizeof(*ret_who));
+	return n;
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	uint8_t buf[RECORD_MAX + 1];
+	struct ask *a = arg;
+	struct record rec;
+	struct ucred who;
+	ssize_t n;
+
+	(void)what;
+	for (int i = 0; i < RECORDS_A_TURN && (n = receive(fd, buf, &who)) >= 0; i++) {
+		if (!is_believed(a, &who)) {
+			a->foreign++;
+		} else if (record_decode(buf, (size_t)n, &rec) < 0) {
+			a->malformed++;
+		} else {
+			a->believed++;
+			a->each(&rec, a->arg);
+		}
+	}
+}
+
+int
+ask_new(struct event_base *base, const char *dir, const struct config_ids *uids, ask_record *each,
+	void *arg, struct ask **ret, struct err *why)
+{
+	struct ask *a = calloc(1, sizeof(*a));
+	const int on = 1, buffer = RECEIVE_BUFFER;
+	char path[CFG_STRING_MAX + 32];
+
+	if (a == NULL)
+		return err_sys(why, -ENOMEM, "event socket");
+	(void)snprintf(path, sizeof(path), "%s/" RUNDIR_EVENT_SOCKET, dir);
+	a->uids = uids;
+	a->each = each;
+	a->arg = arg;
+	a->fd = ask_bind(path, SOCK_DGRAM, why);
+	if (a->fd < 0) {
+		int r = a->fd;
+
+		free(a);
+		return r;
+	}
+	/* A smaller buffer loses more events in a burst, no more. */
+	(void)setsockopt(a->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+	a->readable = event_new(base, a->fd, EV_READ | EV_PERSIST, on_readable, a);
+	if (setsockopt(a->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 || a->readable == NULL
+		|| event_add(a->readable, NULL) < 0) {
+		ask_free(a);
+		return err_set(why, -ENOMEM, "%s: cannot be watched", path);
+	}
+	*ret = a;
+	return 0;
+}
+
+void
+ask_free(struct ask *a)
+{
+	if (a == NULL)
+		return;
+	if (a->readable != NULL)
+		event_free(a->readable);
+	(void)close(a->fd);
+	free(a);
+}
+
+json_t *
+ask_describe(const struct ask *a)
+{
+	return json_pack("{s:I, s:I, s:I}", "believed", (json_int_t)a->believed,
+		"foreign", (json_int_t)a->foreign, "malformed", (json_int_t)a->malformed);
+}

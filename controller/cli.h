@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * cli - what the parts of the command `spillway` share
+ *
+ * Private to spillway.c and its commands: client.c asks the daemon, show.c prints what it says, past.c reads
+ * the database, offline.c acts without either, doctor.c and setup.c look at the host.
+ */
+#ifndef CONTROLLER_CLI_H
+#define CONTROLLER_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "controller/config.h"
+
+/* Exit codes: a contract with scripts. */
+enum cli_exit {
+	CLI_OK = 0, /* yes, done */
+	CLI_NO = 1,
+	CLI_USAGE = 100, /* wrong usage, wrong configuration, no right */
+	CLI_TEMPORARY = 111, /* the daemon can't be asked, or can't do it now */
+};
+
+struct cli {
+	const char *config_path;
+	bool json;
+	bool config_ok;
+	struct config config; /* defaults when the file can't be read */
+	struct config_errors errors;
+	const char *run_dir; /* $SPILLWAY_RUN_DIR, else of the configuration */
+
+	/* options of the commands; NULL, 0 or false when not given */
+	const char *reason, *service;
+	int64_t for_ms, since_ms;
+	bool offline, yes, undo, effective;
+	struct cfg_list homes;
+};
+
+/* Arguments after the command's name. */
+typedef int cli_command(struct cli *cli, int argc, char **argv);
+
+cli_command show_status, show_probes, ask_force, ask_reload, ask_neutral;
+cli_command past_history, past_explain;
+cli_command doctor_run, setup_run;
+
+/* "spillway: sentence" to stderr; returns `code`. */
+int cli_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Print JSON and its newline to stdout. */
+void cli_print_json(const json_t *j);
+
+/* Ask the daemon.  Takes the request.  Returns its reply (a new reference) with "ok" true, or NULL after telling what is
+ * wrong; then *ret_code is the exit code. */
+json_t *client_ask(const struct cli *cli, json_t *request, int *ret_code);
+
+/* End leased effects without the daemon. */
+int offline_neutral(struct cli *cli);
+
+/* Does a keeper hold the lock of the run directory?  Returns its pid, 0 for no, -errno when it can't be told. */
+int offline_daemon_pid(const char *run_dir);
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * engine_state - what the parts of the engine share
+ *
+ * Private to engine.c and its helpers: episode.c, override.c, reload.c, commands.c.  One thread, one loop; every
+ * helper changes only its own part, named after it.
+ */
+#ifndef CONTROLLER_ENGINE_STATE_H
+#define CONTROLLER_ENGINE_STATE_H
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "actions/action.h"
+#include "controller/ask.h"
+#include "controller/config.h"
+#include "controller/config_child.h"
+#include "controller/control.h"
+#include "controller/decide.h"
+#include "controller/journal.h"
+#include "controller/log.h"
+#include "controller/readings.h"
+#include "controller/turn.h"
+#include "controller/watch.h"
+
+#define OVERRIDE_MAX_MS (INT64_C(7) * 86400000)
+#define OVERRIDE_DEFAULT_MS (INT64_C(30) * 60000)
+
+/* A person's word. */
+struct override {
+	bool set;
+	enum level level;
+	mono_t until;
+	wall_t until_wall; /* for people */
+	char who[STORE_WHO_MAX];
+	char reason[STORE_TEXT_MAX];
+	uint64_t unwritten; /* id of the message that makes it durable, 0: it is */
+	uint64_t client; /* waits for that on the control socket, 0: nobody */
+	mono_t answer_by;
+};
+
+/* A time with the gate closed, by us or by an operator's flag. */
+struct episode {
+	bool on;
+	char id[EPISODE_ID_MAX];
+	uint64_t salt;
+	wall_t began;
+	enum level peak;
+	char reason[STORE_TEXT_MAX];
+	uint64_t refused, refused_written;
+	mono_t next_row; /* when its numbers are stored again */
+	mono_t second; /* details of refusals are stored so many a second */
+	unsigned in_second;
+};
+
+struct reload {
+	bool running, again; /* asked for while one runs */
+	struct config_child child;
+	struct event *io, *timer;
+	unsigned tries; /* while the file is missing */
+	bool ok;
+	char error[CONFIG_CHILD_ERRORS_MAX]; /* of the last one that failed */
+	wall_t at;
+	uint64_t client; /* waits for the result on the control socket, 0: nobody */
+};
+
+struct engine {
+	struct event_base *base;
+	struct turn turn;
+	const char *config_path;
+	struct config config;
+
+	struct readings readings;
+	struct decide_state decide;
+	struct stance stance;
+	bool decided; /* `stance` is valid */
+
+	struct watch *watch;
+	struct ask *ask;
+	struct control *control;
+	struct journal *journal;
+	int run_dir; /* open directory */
+	int keeper;
+
+	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
+	mono_t started;
+	uint64_t refused; /* commands refused for load since the start */
+	struct override override;
+	struct episode episode;
+	struct reload reload;
+	wall_t closed_since; /* while the level is overloaded or more */
+	struct {
+		enum presence presence;
+		int error;
+	} flag[CFG_LIST_MAX]; /* by home, as the keeper tells */
+	mono_t next_publish, next_order;
+	int64_t wall_offset; /* wall less boot clock, to notice jumps */
+	struct log_memory publish_memory;
+	struct event *due; /* wakes the loop for what is due by itself */
+	bool stopping;
+};
+
+/* engine.c */
+bool engine_is_pinned(const struct engine *e);
+void engine_change(struct engine *e, enum store_kind kind, enum level before, enum level after,
+	const char *reason, const char *who);
+
+/* episode.c: begins and ends with the gate; counts and remembers refusals. */
+void episode_step(struct engine *e, mono_t now);
+void episode_refused(struct engine *e, const struct record *r);
+void episode_resume(struct engine *e, const struct state *s);
+
+/* override.c: set, expire, survive a restart. */
+void override_set(struct engine *e, enum level level, int64_t for_ms, const char *who, const char *reason,
+	uint64_t client);
+void override_clear(struct engine *e, const char *who, const char *reason, uint64_t client);
+void override_step(struct engine *e, mono_t now);
+void override_stored(struct engine *e, uint64_t id, bool ok, const char *text);
+void override_restore(struct engine *e, const struct store_override *o);
+json_t *override_describe(struct engine *e); /* NULL when none is set */
+
+/* reload.c: read the configuration anew, whole or not at all. */
+int reload_init(struct engine *e); /* 0 or -ENOMEM */
+void reload_begin(struct engine *e, uint64_t client);
+void reload_done(struct engine *e);
+
+/* commands.c: the handler for the control socket. */
+control_handler commands_handle;
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: ISC */
+#include "controller/journal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "controller/log.h"
+
+struct journal {
+	int fd;
+	struct event *readable, *writable;
+	struct recorder_message queue[JOURNAL_QUEUE];
+	unsigned first, n;
+	uint64_t next_id, dropped;
+	journal_done *done;
+	journal_override *override;
+	void *arg;
+	struct recorder_answer status; /* the recorder's last */
+	bool heard;
+};
+
+static bool
+send_one(const struct journal *j, const struct recorder_message *m)
+{
+	return send(j->fd, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(*m);
+}
+
+static void
+on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct journal *j = arg;
+
+	(void)fd;
+	(void)what;
+	while (j->n > 0 && send_one(j, &j->queue[j->first])) {
+		j->first = (j->first + 1) % JOURNAL_QUEUE;
+		j->n--;
+	}
+	if (j->n > 0)
+		(void)event_add(j->writable, NULL); /* fails only for want of memory; the next message tries again */
+}
+
+/* Returns whether it is on its way. */
+static bool
+say(struct journal *j, const struct recorder_message *m)
+{
+	if (j->n == 0 && send_one(j, m))
+		return true;
+	if (j->n == JOURNAL_QUEUE) {
+		j->dropped++;
+		return false;
+	}
+	j->queue[(j->first + j->n++) % JOURNAL_QUEUE] = *m;
+	(void)event_add(j->writable, NULL);
+	return true;
+}
+
+static void
+hear(struct journal *j, const struct recorder_answer *a)
+{
+	switch (a->kind) {
+	case ANSWER_DONE:
+	case ANSWER_FAILED:
+		j->done(a->id, a->kind == ANSWER_DONE, a->text, j->arg);
+		break;
+	case ANSWER_OVERRIDE:
+		j->override(&a->override, j->arg);
+		break;
+	case ANSWER_STATUS:
+		j->status = *a;
+		j->heard = true;
+		break;
+	}
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct journal *j = arg;
+	struct recorder_answer a;
+
+	(void)what;
+	while (recv(fd, &a, sizeof(a), MSG_DONTWAIT) == sizeof(a))
+		hear(j, &a);
+}
+
+int
+journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override, void *arg,
+	struct journal **ret)
+{
+	struct journal *j = calloc(1, sizeof(*j));
+
+	if (j == NULL)
+		return -ENOMEM;
+	j->fd = fd;
+	j->done = done;
+	j->override = override;
+	j->arg = arg;
+	j->next_id = 1;
+	j->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, j);
+	j->writable = event_new(base, fd, EV_WRITE, on_writable, j);
+	if (j->readable == NULL || j->writable == NULL || event_add(j->readable, NULL) < 0) {
+		journal_free(j);
+		return -ENOMEM;
+	}
+	*ret = j;
+	return 0;
+}
+
+void
+journal_free(struct journal *j)
+{
+	if (j == NULL)
+		return;
+	if (j->readable != NULL)
+		event_free(j->readable);
+	if (j->writable != NULL)
+		event_free(j->writable);
+	free(j);
+}
+
+void
+journal_change(struct journal *j, const struct store_change *c)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_CHANGE, .u.change = *c });
+}
+
+void
+journal_episode(struct journal *j, const struct store_episode *e)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_EPISODE_ROW, .u.episode = *e });
+}
+
+void
+journal_refusal(struct journal *j, const struct store_refusal *r)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_REFUSAL, .u.refusal = *r });
+}
+
+void
+journal_limits(struct journal *j, const struct config_store *limits)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_LIMITS, .u.limits = *limits });
+}
+
+uint64_t
+journal_put_override(struct journal *j, const struct store_override *o)
+{
+	uint64_t id = j->next_id++;
+	const struct recorder_message m = { .kind = RECORD_OVERRIDE, .id = id, .u.override = *o };
+
+	return say(j, &m) ? id : 0;
+}
+
+void
+journal_ask_override(struct journal *j)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_ASK_OVERRIDE, .id = j->next_id++ });
+}
+
+json_t *
+journal_describe(const struct journal *j)
+{
+	const struct recorder_answer *s = &j->status;
+
+	return json_pack("{s:b, s:s, s:I, s:I, s:I}", "ok", j->heard && s->ok,
+		"text", j->heard ? s->text : "the recorder has not said anything yet",
+		"rows", (json_int_t)s->rows, "dropped", (json_int_t)(s->dropped + j->dropped),
+		"waiting", (json_int_t)j->n);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * journal - the engine's line to the recorder, which never makes it wait
+ *
+ * Messages that the socket does not take at once wait in a queue of JOURNAL_QUEUE; what does not fit there is dropped
+ * and counted: history is worth less than mail.
+ */
+#ifndef CONTROLLER_JOURNAL_H
+#define CONTROLLER_JOURNAL_H
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "controller/recorder.h"
+
+#define JOURNAL_QUEUE 512
+
+struct journal;
+
+/* Called when a message with an id is durable (`ok`), or can't be (`text` says why). */
+typedef void journal_done(uint64_t id, bool ok, const char *text, void *arg);
+
+/* Called with the answer to journal_ask_override(). */
+typedef void journal_override(const struct store_override *o, void *arg);
+
+/* `fd` stays the caller's.  Returns 0 or -ENOMEM. */
+int journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override,
+	void *arg, struct journal **ret);
+void journal_free(struct journal *j);
+
+/* Say something; the answer is not waited for. */
+void journal_change(struct journal *j, const struct store_change *c);
+void journal_episode(struct journal *j, const struct store_episode *e);
+void journal_refusal(struct journal *j, const struct store_refusal *r);
+void journal_limits(struct journal *j, const struct config_store *limits);
+
+/* Store an override.  Returns the id for `done`, or 0 when it could not even be sent. */
+uint64_t journal_put_override(struct journal *j, const struct store_override *o);
+
+/* Ask for the one that is stored. */
+void journal_ask_override(struct journal *j);
+
+/* {"ok": ..., "text": ..., "rows": ..., "dropped": ...}.  Caller owns the reference. */
+json_t *journal_describe(const struct journal *j);
+
+#endif

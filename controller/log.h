@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * log - one line to stderr, for people; the supervisor's logger adds the time
+ *
+ * A line is "level: area: sentence".  Bytes of strangers are made printable on the way out.  A logger that does not
+ * read (its disk is full) never stops us: the line is dropped and counted, and the count is told when it reads
+ * again.  So is what goes beyond LOG_LINES_MAX in LOG_WINDOW_MS: an error that repeats must not fill a disk.
+ */
+#ifndef CONTROLLER_LOG_H
+#define CONTROLLER_LOG_H
+
+#include "lib/clock.h"
+
+#define LOG_LINE_MAX 1000
+#define LOG_WINDOW_MS 10000
+#define LOG_LINES_MAX 200
+
+enum log_level {
+	LOG_ERROR, /* something does not work, a person is needed */
+	LOG_WARNING, /* survived; the line says how */
+	LOG_INFO, /* a change */
+};
+
+void log_line(enum log_level level, const char *area, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#define log_error(area, ...) log_line(LOG_ERROR, area, __VA_ARGS__)
+#define log_warning(area, ...) log_line(LOG_WARNING, area, __VA_ARGS__)
+#define log_info(area, ...) log_line(LOG_INFO, area, __VA_ARGS__)
+
+/* Once for all: log_once() lines about one subject are told when they change, not each time.
+ * `memory` holds the last one (LOG_LINE_MAX bytes are compared); "" when all is well again. */
+struct log_memory {
+	char last[200];
+};
+
+/* Tell `text` if it differs from what was told last; NULL or "" means the trouble is over, and says so.
+ * Returns whether a line was written. */
+int log_edge(struct log_memory *memory, enum log_level level, const char *area, const char *text);
+
+#endif

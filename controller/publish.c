@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+#include "controller/publish.h"
+
+#include "lib/atomicfile.h"
+
+int
+publish_state(int dir, const struct state *s)
+{
+	uint8_t buf[STATE_SIZE];
+
+	state_encode(s, buf);
+	/* Not durable: it must not outlive the boot, and a lease does not survive a pause anyway. */
+	return atomicfile_put(dir, &(struct atomicfile) {
+		.name = STATE_FILE, .data = buf, .len = sizeof(buf), .mode = 0644,
+	});
+}
+
+void
+publish_configured(const struct config *c, struct state *ret)
+{
+	ret->valid_ms = (uint32_t)c->service.lease_ms;
+	ret->flags = c->plugins.texts == TEXTS_EXTENDED ? STATE_EXTENDED_TEXTS : 0;
+	for (int stage = 0; stage < STAGE_COUNT; stage++) {
+		const struct cfg_list *names = &c->plugins.stage[stage];
+
+		ret->checks[stage] = 0;
+		for (unsigned i = 0; i < names->n; i++) {
+			int check = check_find(names->s[i]);
+
+			if (check >= 0)
+				ret->checks[stage] |= 1u << check;
+		}
+	}
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: ISC */
+#include "controller/recorder.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "controller/log.h"
+
+#define BATCH_MS 100
+#define RETRY_MS 1000 /* after a failed open or write */
+#define LOCK_RETRY_MS 200 /* somebody else holds the lock */
+#define STATUS_MS 5000
+#define TRIM_MS 10000
+
+struct recorder {
+	const char *dir;
+	struct config_store limits;
+	int engine;
+	struct store *store; /* NULL: can't be opened */
+	struct recorder_message *backlog; /* RECORDER_BACKLOG */
+	size_t n;
+	uint64_t rows, dropped;
+	mono_t next_write, next_status, next_trim;
+	char trouble[STORE_TEXT_MAX]; /* "" when all is well */
+	char note[STORE_TEXT_MAX]; /* what was set aside */
+	struct log_memory memory;
+};
+
+/* Set by the handler only. */
+static volatile sig_atomic_t stopping;
+
+static void
+on_term(int sig)
+{
+	(void)sig;
+	stopping = 1;
+}
+
+static void
+answer(const struct recorder *r, const struct recorder_answer *a)
+{
+	/* An engine that does not listen asks again, or does without. */
+	(void)send(r->engine, a, sizeof(*a), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void
+answer_id(const struct recorder *r, enum recorder_answer_kind kind, uint64_t id)
+{
+	struct recorder_answer a = { .kind = kind, .id = id };
+
+	(void)snprintf(a.text, sizeof(a.text), "%s", r->trouble);
+	if (id != 0)
+		answer(r, &a);
+}
+
+static void
+tell_status(struct recorder *r, mono_t now)
+{
+	struct recorder_answer a = {
+		.kind = ANSWER_STATUS, .ok = r->trouble[0] == '\0', .rows = r->rows, .dropped = r->dropped,
+	};
+
+	(void)snprintf(a.text, sizeof(a.text), "%s", a.ok ? r->note : r->trouble);
+	answer(r, &a);
+	r->next_status = mono_after(now, STATUS_MS);
+}
+
+/* Remember and tell that something is wrong (or "" that it is not any more). */
+static void
+set_trouble(struct recorder *r, const char *text, mono_t now)
+{
+	if (strncmp(r->trouble, text, sizeof(r->trouble) - 1) == 0)
+		return;
+	(void)snprintf(r->trouble, sizeof(r->trouble), "%.199s", text);
+	(void)log_edge(&r->memory, LOG_ERROR, "recorder", text);
+	tell_status(r, now);
+}
+
+/* --- the backlog ----------------------------------------------------------------------------- */
+
+/* What can't be kept any longer is refused or dropped, oldest first. */
+static void
+drop_backlog(struct recorder *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		answer_id(r, ANSWER_FAILED, r->backlog[i].id);
+	r->dropped += r->n;
+	r->n = 0;
+}
+
+static void
+answer_override(struct recorder *r, uint64_t id)
+{
+	struct recorder_answer a = { .kind = ANSWER_OVERRIDE, .id = id };
+	struct err why;
+
+	if (r->store == NULL || store_get_override(r->store, &a.override, &why) < 0)
+		answer_id(r, ANSWER_FAILED, id);
+	else
+		answer(r, &a);
+}
+
+static void
+take_messages(struct recorder *r)
+{
+	struct recorder_message m;
+	ssize_t n;
+
+	while (r->n < RECORDER_BACKLOG && (n = recv(r->engine, &m, sizeof(m), MSG_DONTWAIT)) > 0) {
+		if (n != sizeof(m))
+			continue;
+		if (m.kind == RECORD_ASK_OVERRIDE)
+			answer_override(r, m.id);
+		else if (m.kind == RECORD_LIMITS)
+			r->limits = m.u.limits;
+		else
+			r->backlog[r->n++] = m;
+	}
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+static int
+write_one(struct store *s, const struct recorder_message *m, struct err *why)
+{
+	switch (m->kind) {
+	case RECORD_CHANGE:
+		return store_add_change(s, &m->u.change, why);
+	case RECORD_EPISODE_ROW:
+		return store_put_episode(s, &m->u.episode, why);
+	case RECORD_REFUSAL:
+		return store_add_refusal(s, &m->u.refusal, why);
+	case RECORD_OVERRIDE:
+		return store_put_override(s, &m->u.override, why);
+	default:
+		return 0;
+	}
+}
+
+static int
+write_batch(struct recorder *r, struct err *why)
+{
+	int e = store_begin(r->store, why);
+
+	for (size_t i = 0; i < r->n && e == 0; i++)
+		e = write_one(r->store, &r->backlog[i], why);
+	if (e == 0)
+		e = store_commit(r->store, why);
+	if (e < 0)
+		store_rollback(r->store);
+	return e;
+}
+
+static void
+reopen(struct recorder *r, mono_t now)
+{
+	struct err note, why;
+
+	store_close(r->store);
+	r->store = NULL;
+	if (store_open(r->dir, &r->store, &note, &why) < 0) {
+		r->store = NULL;
+		set_trouble(r, why.text, now);
+		r->next_write = mono_after(now, RETRY_MS);
+		return;
+	}
+	if (note.text[0] != '\0') {
+		(void)snprintf(r->note, sizeof(r->note), "%.199s", note.text);
+		log_error("recorder", "%s", note.text);
+	}
+}
+
+/* A failed batch is kept while there is room for it, but a person who waits for an answer gets it now. */
+static void
+batch_failed(struct recorder *r, int e, const struct err *why, mono_t now)
+{
+	set_trouble(r, why->text, now);
+	for (size_t i = 0; i < r->n; i++) {
+		if (r->backlog[i].id != 0 && e != -EAGAIN) {
+			answer_id(r, ANSWER_FAILED, r->backlog[i].id);
+			r->backlog[i].id = 0;
+		}
+	}
+	if (r->n == RECORDER_BACKLOG)
+		drop_backlog(r);
+	r->next_write = mono_after(now, e == -EAGAIN ? LOCK_RETRY_MS : RETRY_MS);
+	if (e != -EAGAIN) {
+		store_close(r->store);
+		r->store = NULL; /* opened, checked, and if need be set aside at the next try */
+	}
+}
+
+static void
+write_backlog(struct recorder *r, mono_t now)
+{
+	struct err why;
+
+	if (r->store == NULL || !store_is_in_place(r->store))
+		reopen(r, now);
+	if (r->store == NULL) {
+		if (r->n == RECORDER_BACKLOG)
+			drop_backlog(r);
+		return;
+	}
+	int e = r->n > 0 ? write_batch(r, &why) : 0;
+	if (e < 0) {
+		batch_failed(r, e, &why, now);
+		return;
+	}
+	set_trouble(r, "", now);
+	for (size_t i = 0; i < r->n; i++)
+		answer_id(r, ANSWER_DONE, r->backlog[i].id);
+	r->rows += r->n;
+	r->n = 0;
+	r->next_write = mono_after(now, BATCH_MS);
+}
+
+static void
+trim(struct recorder *r, mono_t now)
+{
+	struct err why;
+
+	r->next_trim = mono_after(now, TRIM_MS);
+	/* A database that can't be trimmed now is trimmed later; what is wrong with it shows in the next batch. */
+	if (r->store != NULL)
+		(void)store_trim(r->store, r->limits.changes, r->limits.refusals, &why);
+}
+
+/* --- the loop -------------------------------------------------------------------------------- */
+
+static bool
+is_urgent(const struct recorder *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->backlog[i].id != 0)
+			return true;
+	return false;
+}
+
+static void
+turn(struct recorder *r)
+{
+	struct pollfd p = { .fd = r->engine, .events = r->n < RECORDER_BACKLOG ? POLLIN : 0 };
+	int64_t wait = r->n > 0 || r->store == NULL ? mono_since(mono_now(), r->next_write) : BATCH_MS * 10;
+
+	(void)poll(&p, 1, wait < 0 ? 0 : wait > 1000 ? 1000 : (int)wait);
+	take_messages(r);
+	mono_t now = mono_now();
+	if (now.ms >= r->next_write.ms && (r->n > 0 || r->store == NULL))
+		write_backlog(r, now);
+	else if (r->store != NULL && is_urgent(r) && r->trouble[0] == '\0')
+		write_backlog(r, now);
+	if (now.ms >= r->next_trim.ms)
+		trim(r, now);
+	if (now.ms >= r->next_status.ms)
+		tell_status(r, now);
+}
+
+int
+recorder_run(const struct config *config, int engine)
+{
+	const struct sigaction term = { .sa_handler = on_term };
+	struct recorder r = {
+		.dir = config->service.state_dir, .limits = config->store, .engine = engine,
+	};
+
+	(void)sigaction(SIGTERM, &term, NULL); /* no SA_RESTART: poll() must return */
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	r.backlog = calloc(RECORDER_BACKLOG, sizeof(*r.backlog));
+	if (r.backlog == NULL)
+		return 111;
+	reopen(&r, mono_now());
+	while (!stopping)
+		turn(&r);
+	/* What the engine said last is still on the way. */
+	take_messages(&r);
+	write_backlog(&r, mono_now());
+	store_close(r.store);
+	free(r.backlog);
+	return 0;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * recorder - the process that owns the database, so that a slow disk stops nobody else
+ *
+ * The engine sends messages on a SEQPACKET socketpair; the recorder writes what is there in one transaction, at most
+ * ten a second.  A message with an id is answered when it is durable, or refused when it can't be.
+ * While the database can't be written, up to RECORDER_BACKLOG messages are kept, the rest is dropped and counted.
+ */
+#ifndef CONTROLLER_RECORDER_H
+#define CONTROLLER_RECORDER_H
+
+#include "controller/config.h"
+#include "controller/store.h"
+
+#define RECORDER_BACKLOG 2048
+
+enum recorder_kind {
+	RECORD_CHANGE,
+	RECORD_EPISODE_ROW,
+	RECORD_REFUSAL,
+	RECORD_OVERRIDE,
+	RECORD_ASK_OVERRIDE, /* answered with the stored one */
+	RECORD_LIMITS, /* new numbers of rows, after a reload */
+};
+
+struct recorder_message {
+	enum recorder_kind kind;
+	uint64_t id; /* answered if not 0 */
+	union {
+		struct store_change change;
+		struct store_episode episode;
+		struct store_refusal refusal;
+		struct store_override override;
+		struct config_store limits;
+	} u;
+};
+
+enum recorder_answer_kind {
+	ANSWER_DONE, /* `id` is durable */
+	ANSWER_FAILED, /* `id` is not */
+	ANSWER_OVERRIDE, /* to RECORD_ASK_OVERRIDE */
+	ANSWER_STATUS, /* at every change, and every few seconds */
+};
+
+struct recorder_answer {
+	enum recorder_answer_kind kind;
+	uint64_t id;
+	struct store_override override;
+	bool ok; /* ANSWER_STATUS: the database can be written */
+	uint64_t rows, dropped;
+	char text[STORE_TEXT_MAX]; /* why not, or what was set aside */
+};
+
+/* Runs with its final privileges until SIGTERM, then writes what it has.  Returns the exit code. */
+int recorder_run(const struct config *config, int engine);
+
+#endif

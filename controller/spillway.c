@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: ISC */
+/* The command: options, then one row of a table. */
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/cli.h"
+#include "lib/array.h"
+#include "lib/fdio.h"
+#include "lib/num.h"
+#include "lib/rundir.h"
+#include "lib/text.h"
+#include "lib/version.h"
+
+static cli_command check;
+
+static const struct {
+	const char *name, *arguments, *help;
+	cli_command *run;
+} commands[] = {
+	{ "status", "", "level, why, since when, readings", show_status },
+	{ "probes", "", "where the readings come from, and how they fare", show_probes },
+	{ "force", "LEVEL|auto [--for 30m] [--reason TEXT]", "override the level; ends by itself", ask_force },
+	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon", ask_neutral },
+	{ "history", "[--since 24h]", "every change, with its reason", past_history },
+	{ "explain", "ID|ADDRESS", "why somebody was refused", past_explain },
+	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
+	{ "reload", "", "read the configuration anew", ask_reload },
+	{ "doctor", "", "look at the host and say what to do", doctor_run },
+	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do", setup_run },
+};
+
+int
+cli_fail(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)fputs("spillway: ", stderr);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fputc('\n', stderr);
+	return code;
+}
+
+void
+cli_print_json(const json_t *j)
+{
+	(void)json_dumpf(j, stdout, JSON_INDENT(2));
+	(void)fputc('\n', stdout);
+}
+
+static void
+print_usage(FILE *f)
+{
+	(void)fprintf(f, "usage: spillway [-c FILE] [--json] COMMAND\n");
+	for (size_t i = 0; i < countof(commands); i++)
+		(void)fprintf(f, "  %-8s %-40s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+	(void)fprintf(f, "  -c, --config FILE   default " CONFIG_DEFAULT_PATH "\n"
+			 "  --json              print JSON\n"
+			 "  -V, --version; -h, --help\n"
+			 "Exit codes: 0 yes or done, 1 no, 100 wrong usage, 111 the daemon can't be asked.\n"
+			 "spillway(1), spillwayd(8), spillway.conf(5)\n");
+}
+
+/* --- check ----------------------------------------------------------------------------------- */
+
+static json_t *
+errors_json(const struct config_errors *errors)
+{
+	json_t *all = json_array();
+
+	for (unsigned i = 0; i < errors->n && i < CONFIG_ERRORS_MAX; i++)
+		(void)json_array_append_new(all, json_string(errors->e[i].text));
+	return all;
+}
+
+static int
+check(struct cli *cli, int argc, char **argv)
+{
+	char missing[200] = "";
+
+	if (argc > 1)
+		return cli_fail(CLI_USAGE, "check: allowed is check [FILE]");
+	if (argc == 1) {
+		cli->config_path = argv[0];
+		cli->config_ok = config_load(argv[0], -1, &cli->config, &cli->errors) == 0;
+	}
+	if (cli->config_ok)
+		config_resolve(&cli->config, missing, sizeof(missing));
+	if (cli->json) {
+		json_t *j = json_pack("{s:s, s:b, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
+			"errors", errors_json(&cli->errors), "names_missing_here", missing);
+
+		cli_print_json(j);
+		json_decref(j);
+	} else if (cli->config_ok && cli->effective) {
+		config_print(stdout, &cli->config);
+	} else if (cli->config_ok) {
+		(void)printf("%s: ok\n", cli->config_path);
+		if (missing[0] != '\0')
+			(void)printf("note: on this machine there is no %s\n", missing);
+	} else {
+		for (unsigned i = 0; i < cli->errors.n && i < CONFIG_ERRORS_MAX; i++)
+			(void)fprintf(stderr, "%s\n", cli->errors.e[i].text);
+	}
+	return cli->config_ok ? CLI_OK : CLI_USAGE;
+}
+
+/* --- options --------------------------------------------------------------------------------- */
+
+enum {
+	OPT_JSON = 256,
+	OPT_FOR,
+	OPT_REASON,
+	OPT_SINCE,
+	OPT_OFFLINE,
+	OPT_HOME,
+	OPT_YES,
+	OPT_UNDO,
+	OPT_SERVICE,
+	OPT_EFFECTIVE,
+};
+
+static const struct option options[] = {
+	{ "config", required_argument, NULL, 'c' }, { "json", no_argument, NULL, OPT_JSON },
+	{ "for", required_argument, NULL, OPT_FOR }, { "reason", required_argument, NULL, OPT_REASON },
+	{ "since", required_argument, NULL, OPT_SINCE }, { "offline", no_argument, NULL, OPT_OFFLINE },
+	{ "home", required_argument, NULL, OPT_HOME }, { "yes", no_argument, NULL, OPT_YES },
+	{ "undo", no_argument, NULL, OPT_UNDO }, { "service", required_argument, NULL, OPT_SERVICE },
+	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' }, { 0 },
+};
+
+static int
+take_span(const char *name, const char *text, int64_t *ret)
+{
+	if (num_duration(text, ret) < 0 || *ret < 1000)
+		return cli_fail(CLI_USAGE, "--%s %s: not a duration; allowed: like 90s, 10m, 2h, 1d", name, text);
+	return 0;
+}
+
+static int
+take_home(struct cfg_list *homes, const char *text)
+{
+	if (text[0] != '/' || homes->n == CFG_LIST_MAX
+		|| text_copy(homes->s[homes->n], CFG_STRING_MAX, text) < 0)
+		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text, CFG_LIST_MAX);
+	homes->n++;
+	return 0;
+}
+
+/* Returns 0, or an exit code + 1 when all is done. */
+static int
+take_option(struct cli *cli, int o)
+{
+	switch (o) {
+	case 'c':
+		cli->config_path = optarg;
+		return 0;
+	case OPT_JSON:
+		cli->json = true;
+		return 0;
+	case OPT_FOR:
+		return take_span("for", optarg, &cli->for_ms) != 0 ? CLI_USAGE + 1 : 0;
+	case OPT_SINCE:
+		return take_span("since", optarg, &cli->since_ms) != 0 ? CLI_USAGE + 1 : 0;
+	case OPT_REASON:
+		cli->reason = optarg;
+		return 0;
+	case OPT_OFFLINE:
+		cli->offline = true;
+		return 0;
+	case OPT_HOME:
+		return take_home(&cli->homes, optarg) != 0 ? CLI_USAGE + 1 : 0;
+	case OPT_YES:
+		cli->yes = true;
+		return 0;
+	case OPT_UNDO:
+		cli->undo = true;
+		return 0;
+	case OPT_SERVICE:
+		cli->service = optarg;
+		return 0;
+	case OPT_EFFECTIVE:
+		cli->effective = true;
+		return 0;
+	case 'V':
+		(void)printf("spillway " SPILLWAY_VERSION "\n");
+		return CLI_OK + 1;
+	case 'h':
+		print_usage(stdout);
+		return CLI_OK + 1;
+	default:
+		print_usage(stderr);
+		return CLI_USAGE + 1;
+	}
+}
+
+/* A configuration that is missing or broken does not keep a command from working with defaults; `check` tells. */
+static void
+load_config(struct cli *cli)
+{
+	const char *env = getenv(RUNDIR_ENV);
+
+	config_defaults(&cli->config);
+	cli->config_ok = config_load(cli->config_path, -1, &cli->config, &cli->errors) == 0;
+	cli->run_dir = env != NULL && env[0] == '/' ? env : cli->config.service.run_dir;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct cli cli = { .config_path = CONFIG_DEFAULT_PATH };
+	int o;
+
+	if (fd_sanitize() < 0)
+		return CLI_TEMPORARY;
+	while ((o = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
+		int done = take_option(&cli, o);
+
+		if (done != 0)
+			return done - 1;
+	}
+	if (optind == argc) {
+		print_usage(stderr);
+		return CLI_USAGE;
+	}
+	load_config(&cli);
+	for (size_t i = 0; i < countof(commands); i++)
+		if (strcmp(argv[optind], commands[i].name) == 0)
+			return commands[i].run(&cli, argc - optind - 1, argv + optind + 1);
+	(void)cli_fail(CLI_USAGE, "%s: no such command", argv[optind]);
+	print_usage(stderr);
+	return CLI_USAGE;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * store - the database: history, episodes, refusals, the override
+ *
+ * The only file that knows SQLite.  The recorder writes; the command reads, read-only, beside it.  Bounded by numbers of rows,
+ * not by age: a clock that jumps must not empty a history.  WAL with synchronous=FULL: what is committed survives power loss,
+ * and in batches that costs nothing.
+ */
+#ifndef CONTROLLER_STORE_H
+#define CONTROLLER_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/ip.h"
+#include "lib/reading.h"
+#include "lib/smtp.h"
+#include "lib/state.h"
+
+#define STORE_FILE "spillway.db"
+#define STORE_SCHEMA 1
+#define STORE_WHO_MAX 40
+#define STORE_TEXT_MAX 200
+#define STORE_READINGS_MAX 640
+
+enum store_kind {
+	STORE_LEVEL, /* the level, or who decides it */
+	STORE_GATE, /* closed, reopening, open */
+	STORE_PIN, /* an operator's flag came or went */
+	STORE_CONFIG, /* reloaded, or refused */
+	STORE_SERVICE, /* started, stopped */
+};
+#define STORE_KINDS 5
+
+/* Something changed. */
+struct store_change {
+	wall_t at;
+	enum store_kind kind;
+	enum level before, after;
+	char episode[EPISODE_ID_MAX];
+	char reason[STORE_TEXT_MAX];
+	char who[STORE_WHO_MAX];
+	char readings[STORE_READINGS_MAX]; /* JSON object, or "" */
+};
+
+/* A time with the gate closed. */
+struct store_episode {
+	char id[EPISODE_ID_MAX];
+	wall_t began, ended; /* ended.ms = 0: not yet */
+	enum level peak;
+	char reason[STORE_TEXT_MAX];
+	uint64_t refused;
+};
+
+struct store_refusal {
+	wall_t at;
+	char episode[EPISODE_ID_MAX];
+	enum check check;
+	enum stage stage;
+	uint16_t code;
+	uint32_t pid;
+	char ip[IP_TEXT_MAX]; /* "" unknown */
+	char helo[80], sender[160], recipient[160]; /* printable, cut */
+};
+
+/* A person's word, which outlives restarts. */
+struct store_override {
+	bool set;
+	enum level level;
+	wall_t until;
+	mono_t until_mono; /* of the boot `boot_id` */
+	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
+	int64_t remaining_ms; /* when it was stored */
+	char who[STORE_WHO_MAX];
+	char reason[STORE_TEXT_MAX];
+};
+
+struct store;
+
+/* --- writing --- */
+
+/* Open or create DIR/spillway.db.  A damaged file is renamed to spillway.db.corrupt-SECONDS and a new one begun, which is told in
+ * `note` (NULL allowed).  A newer schema is left alone: -EPROTO.  Returns 0 or -Exxx with the reason. */
+int store_open(const char *dir, struct store **ret, struct err *note, struct err *why);
+void store_close(struct store *s); /* NULL is allowed */
+
+/* Is the open file still the one at its path? */
+bool store_is_in_place(const struct store *s);
+
+/* All return 0; -EAGAIN (locked by somebody: try again, nothing was written); -EUCLEAN (damaged: close and open again);
+ * or -EIO, -ENOSPC.  Between begin and commit; after an error, store_rollback(). */
+int store_begin(struct store *s, struct err *why);
+int store_commit(struct store *s, struct err *why);
+void store_rollback(struct store *s);
+int store_add_change(struct store *s, const struct store_change *c, struct err *why);
+int store_put_episode(struct store *s, const struct store_episode *e, struct err *why);
+int store_add_refusal(struct store *s, const struct store_refusal *r, struct err *why);
+int store_put_override(struct store *s, const struct store_override *o, struct err *why);
+int store_get_override(struct store *s, struct store_override *ret, struct err *why);
+
+/* Delete all but the newest rows, at most a thousand at a time. */
+int store_trim(struct store *s, int64_t changes, int64_t refusals, struct err *why);
+
+/* --- reading --- */
+
+/* Open an existing database for reading.  -ENOENT: there is none. */
+int store_open_readonly(const char *dir, struct store **ret, struct err *why);
+
+/* Call `each` for what happened at or after `since`, oldest first; it returns false to stop. */
+int store_history(struct store *s, wall_t since, bool (*each)(const struct store_change *c, void *arg),
+	void *arg, struct err *why);
+
+/* -ENOENT: no such episode. */
+int store_find_episode(struct store *s, const char *id, struct store_episode *ret, struct err *why);
+
+/* The newest `max` refusals of an episode (`episode` not NULL) or an address (`ip` not NULL). */
+int store_refusals(struct store *s, const char *episode, const char *ip, int max,
+	bool (*each)(const struct store_refusal *r, void *arg), void *arg, struct err *why);
+
+const char *store_kind_name(enum store_kind kind);
+
+#endif
