@@ -101,6 +101,44 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(ARCHIVES)
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(ARCHIVES) -o $@ -lcmocka $(LIBS)
 
+# --- tests -----------------------------------------------------------------------------------------
+
+# Libraries that tests preload into the daemon.
+FAULT := $(patsubst tests/fault/%.c,$(B)/fault/%.so,$(wildcard tests/fault/*.c))
+$(B)/fault/%.so: tests/fault/%.c
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -O1 -g -fPIC -shared $(WARN) $< -o $@ -ldl
+
+# Plugins that crash on purpose, each in its own way: for the guards.
+CRASH := $(foreach n,1 2 3 4 5,$(B)/crash/spillway-plugin-$(n))
+$(B)/crash/spillway-plugin-%: $(filter-out $(B)/plugin/plugins/main.o,$(PLUGIN)) plugins/main.c
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(PLUGIN_CC) $(CPPFLAGS) $(PLUGIN_CFLAGS) -DPLUGIN_CRASH=$* -c plugins/main.c -o $@.o
+	$(Q)$(PLUGIN_CC) $(PLUGIN_CFLAGS) $(PLUGIN_LDFLAGS) $@.o $(filter-out $(B)/plugin/plugins/main.o,$(PLUGIN)) -o $@
+
+# Fuzz targets: with libFuzzer (make fuzz), and without one to replay the corpus (make check).
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC $< "(fuzz)"
+	$(Q)clang $(CPPFLAGS) $(PKG_CFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+		-fno-sanitize-recover=all -MMD -MP -c $< -o $@
+FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/%.o,$(wildcard lib/*.c probes/*.c actions/*.c) \
+	$(filter-out $(MAINS),$(wildcard controller/*.c)))
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
+	$(say) LD $@
+	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@ $(LIBS)
+
+.PHONY: test-programs
+test-programs: all $(STANDIN) $(UNIT) $(FAULT) $(CRASH) $(addprefix $(B)/replay/,$(FUZZ))
+
 .PHONY: clean
 clean: ## remove build/
 	rm -rf build
