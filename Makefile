@@ -50,7 +50,9 @@ LIB := $(patsubst %.c,$(B)/%.o,$(wildcard lib/*.c))
 PROBES := $(patsubst %.c,$(B)/%.o,$(wildcard probes/*.c))
 ACTIONS := $(patsubst %.c,$(B)/%.o,$(wildcard actions/*.c))
 MAINS := controller/spillwayd.c controller/spillway.c
-CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard controller/*.c)))
+# What only the command needs.
+CLI := $(wildcard $(addprefix controller/,client.c offline.c show.c past.c doctor*.c setup*.c))
+CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 PLUGIN := $(patsubst %.c,$(B)/plugin/%.o,$(wildcard plugins/*.c) \
 	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c rundir.c smtp.c))
 ARCHIVES := $(B)/controller.a $(B)/probes.a $(B)/actions.a $(B)/lib.a
@@ -58,6 +60,9 @@ LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 STANDIN := $(patsubst tests/standin/%.c,$(B)/standin/%,$(wildcard tests/standin/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
+
+# Keep the objects that rules chain through.
+.SECONDARY:
 
 # `make Q=` shows whole command lines.
 Q ?= @
@@ -83,9 +88,10 @@ $(B)/controller.a: $(CONTROLLER)
 %.a:
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
+$(B)/spillway: $(patsubst %.c,$(B)/%.o,$(CLI))
 $(B)/spillwayd $(B)/spillway: $(B)/%: $(B)/controller/%.o $(ARCHIVES)
 	$(say) LD $@
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(ARCHIVES) -o $@ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(ARCHIVES) -o $@ $(LIBS)
 
 $(B)/spillway-plugin: $(PLUGIN)
 	$(say) LD $@
@@ -96,10 +102,11 @@ $(B)/standin/%: $(B)/tests/standin/%.o $(B)/lib.a
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(B)/lib.a -o $@
 
-$(B)/unit/%: $(B)/tests/unit/%.o $(ARCHIVES)
+SIM := $(B)/tests/sim/sim.o
+$(B)/unit/%: $(B)/tests/unit/%.o $(SIM) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(ARCHIVES) -o $@ -lcmocka $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(SIM) $(ARCHIVES) -o $@ -lcmocka $(LIBS)
 
 # --- tests -----------------------------------------------------------------------------------------
 
@@ -131,7 +138,7 @@ build/fuzz/%.o: %.c
 	$(Q)clang $(CPPFLAGS) $(PKG_CFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 		-fno-sanitize-recover=all -MMD -MP -c $< -o $@
 FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/%.o,$(wildcard lib/*.c probes/*.c actions/*.c) \
-	$(filter-out $(MAINS),$(wildcard controller/*.c)))
+	$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
 	$(say) LD $@
 	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@ $(LIBS)

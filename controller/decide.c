@@ -7,12 +7,14 @@
 #define TRUST_STEP 25u
 #define TRUST_MAX 1200u /* beyond 1000 it explores whether the server can do more than it has shown */
 #define ADMIT_MIN 10u
+#define TRIAL_ADMIT 950u
 #define TRICKLE 3u /* so few refusals in a whole window are no flood */
 #define RELAPSES_MAX 3u
-#define RELAPSE_WINDOWS 2 /* closed again within so many windows after opening: a relapse */
-#define CARRIED_HALF_LIFE_MS 3600000.0
-
-static const struct reason no_reason;
+#define RELAPSE_WINDOWS 2 /* closed again within so many times `release` after opening: a relapse */
+#define TRIAL_WINDOWS 4 /* so many times `release` calm with nearly all admitted, and it may open */
+#define TRIAL_RELAPSE_WINDOWS 10 /* a relapse after that */
+#define SPARE 1.25 /* a server that carries all without a backlog is taken to carry so many times as much */
+#define PEAK_BUCKETS (DECIDE_BUCKETS / 3)
 
 /* --- rules ----------------------------------------------------------------------------------- */
 
@@ -167,6 +169,12 @@ bucket_ms(const struct decide_cfg *cfg)
 	return ms > 0 ? ms : 1;
 }
 
+static size_t
+slot_of(int64_t bucket)
+{
+	return (size_t)((bucket % DECIDE_BUCKETS + DECIDE_BUCKETS) % DECIDE_BUCKETS);
+}
+
 /* Move the ring on to `now`, clearing what is older than the window. */
 static void
 offered_turn(struct decide_offered *o, const struct decide_cfg *cfg, mono_t now)
@@ -174,10 +182,15 @@ offered_turn(struct decide_offered *o, const struct decide_cfg *cfg, mono_t now)
 	int64_t bucket = now.ms / bucket_ms(cfg);
 	int64_t steps = bucket - o->bucket;
 
-	if (steps < 0 || steps > DECIDE_BUCKETS)
+	if (o->forgotten) { /* also: counted in buckets of another size */
+		o->forgotten = false;
+		o->begun = now;
+		steps = DECIDE_BUCKETS;
+	}
+	if (steps > DECIDE_BUCKETS)
 		steps = DECIDE_BUCKETS;
 	for (int64_t i = 0; i < steps; i++) {
-		int64_t at = (bucket - i) % DECIDE_BUCKETS;
+		size_t at = slot_of(bucket - i);
 
 		o->arrived[at] = o->refused[at] = 0;
 	}
@@ -196,7 +209,7 @@ offered_count(struct decide_offered *o, const struct decide_cfg *cfg, const stru
 	bool first, mono_t now)
 {
 	offered_turn(o, cfg, now);
-	int64_t at = o->bucket % DECIDE_BUCKETS;
+	size_t at = slot_of(o->bucket);
 	if (in->arrived_known && o->arrived_known)
 		o->arrived[at] += grown(o->last_arrived, in->arrived);
 	if (!first)
@@ -206,45 +219,66 @@ offered_count(struct decide_offered *o, const struct decide_cfg *cfg, const stru
 	o->last_refused = in->refused;
 }
 
-/* Means over the window, per second. */
+/* What came to the door over the window: let in or refused. */
 struct load {
+	bool whole; /* the window has been looked at to the full */
 	uint64_t refused_count;
-	double arrived, refused;
+	double arrived, refused; /* means, per second */
+	double peak; /* both together, in the worst third of the window: a lull is not yet calm */
 };
 
 static struct load
-offered_load(const struct decide_offered *o, const struct decide_cfg *cfg)
+offered_load(const struct decide_offered *o, const struct decide_cfg *cfg, mono_t now)
 {
-	double seconds = (double)(bucket_ms(cfg) * DECIDE_BUCKETS) / 1000;
-	uint64_t arrived = 0;
-	struct load l = { 0 };
+	double seconds = (double)bucket_ms(cfg) * DECIDE_BUCKETS / 1000;
+	uint64_t arrived = 0, third = 0, most = 0;
+	struct load l = { .whole = mono_since(o->begun, now) >= cfg->release_ms };
 
 	for (int i = 0; i < DECIDE_BUCKETS; i++) {
-		arrived += o->arrived[i];
-		l.refused_count += o->refused[i];
+		size_t at = slot_of(o->bucket - i); /* from the newest back */
+
+		arrived += o->arrived[at];
+		l.refused_count += o->refused[at];
+		third += o->arrived[at] + o->refused[at];
+		if (i >= PEAK_BUCKETS) {
+			size_t gone = slot_of(o->bucket - i + PEAK_BUCKETS);
+
+			third -= o->arrived[gone] + o->refused[gone];
+		}
+		if (third > most)
+			most = third;
 	}
 	l.arrived = (double)arrived / seconds;
 	l.refused = (double)l.refused_count / seconds;
+	l.peak = (double)most * DECIDE_BUCKETS / PEAK_BUCKETS / seconds;
 	return l;
 }
 
-/* Messages a second for which there is room beside those that come in now. */
+/* Messages a second that the server may be offered. */
 static double
-room_for(const struct decide_gate *g, unsigned trust, double arrived)
+room(const struct decide_gate *g, unsigned trust)
 {
-	double room = g->carried * trust / 1000 - arrived;
-
-	return room > 0 ? room : 0;
+	return g->carried * trust / 1000;
 }
 
+/* While there is a backlog, what leaves is what the server can carry.  The gate closes on a backlog, so the rate of that
+ * moment is where learning begins anew; the drain behind the closed gate shows the rest.  But where it closes for
+ * want of disk, or at a person's word, the server was carrying all that came, and could do somewhat more. */
 static void
-learn_carried(struct decide_gate *g, const struct decide_input *in, int64_t passed_ms)
+carried_at_closing(struct decide_gate *g, const struct decide_input *in, bool loaded)
 {
 	const struct reading_value *out = &in->value[READING_DEPARTURES];
 
-	/* A linear step is near enough to the exponential, for steps are seconds and the half-life an hour. */
-	g->carried -= g->carried * (double)passed_ms * 0.693 / CARRIED_HALF_LIFE_MS;
-	if (out->known && out->value > g->carried)
+	if (out->known)
+		g->carried = loaded ? out->value : out->value * SPARE;
+}
+
+static void
+learn_carried(struct decide_gate *g, const struct decide_input *in)
+{
+	const struct reading_value *out = &in->value[READING_DEPARTURES];
+
+	if (g->closed && out->known && out->value > g->carried)
 		g->carried = out->value;
 }
 
@@ -256,46 +290,52 @@ release_after_relapses(const struct decide_gate *g, const struct decide_cfg *cfg
 	return cfg->release_ms << g->relapses;
 }
 
-static void
-gate_close(struct decide_gate *g, const struct decide_cfg *cfg, mono_t now)
+/* Was the gate opened too early? */
+static bool
+is_relapse(const struct decide_gate *g, const struct decide_cfg *cfg, mono_t now)
 {
-	bool relapse = g->reopening
-		|| (g->was_opened
-			&& mono_since(g->opened_at, now) < RELAPSE_WINDOWS * release_after_relapses(g, cfg));
+	int64_t windows = g->opened_on_trial ? TRIAL_RELAPSE_WINDOWS : RELAPSE_WINDOWS;
 
-	if (relapse) {
-		if (g->relapses < RELAPSES_MAX)
+	return g->was_opened
+		&& mono_since(g->opened_at, now) < windows * release_after_relapses(g, cfg);
+}
+
+static void
+gate_close(struct decide_gate *g, const struct decide_cfg *cfg, const struct decide_input *in,
+	const struct reason *why, mono_t now)
+{
+	if (!g->closed) {
+		bool relapse = is_relapse(g, cfg, now);
+
+		if (!relapse)
+			g->relapses = 0;
+		else if (g->relapses < RELAPSES_MAX)
 			g->relapses++;
-		g->carried *= 0.7; /* it was too much to hope for */
-	} else if (!g->closed) {
-		g->relapses = 0;
 	}
-	if (!g->closed)
-		g->closed_at = now;
 	g->closed = true;
 	g->reopening = false;
 	g->admit = 0;
+	carried_at_closing(g, in, !why->below);
 }
 
 static void
-gate_open(struct decide_gate *g, mono_t now)
+gate_open(struct decide_gate *g, bool on_trial, mono_t now)
 {
 	g->closed = g->reopening = false;
 	g->was_opened = true;
+	g->opened_on_trial = on_trial;
 	g->opened_at = now;
 }
 
-/* The permille of strangers for whom there is room.  Those admitted now hide among the arrivals; the
- * refused are the other part of the same crowd. */
+/* The permille of strangers for whom there is room.  Those admitted now hide among the arrivals, so all that is
+ * offered is taken together, less what came in while nobody was admitted. */
 static unsigned
 share_with_room(const struct decide_gate *g, const struct load *l)
 {
-	double refused_share = (double)(DECIDE_ADMIT_ALL - g->admit) / DECIDE_ADMIT_ALL;
-	double strangers = l->refused / refused_share;
-	double others = l->arrived - (strangers - l->refused);
-	double share = room_for(g, g->trust, others > 0 ? others : 0) / strangers * DECIDE_ADMIT_ALL;
+	double strangers = l->arrived + l->refused - g->own;
+	double share = (room(g, g->trust) - g->own) / strangers * DECIDE_ADMIT_ALL;
 
-	if (share < ADMIT_MIN)
+	if (!(share > ADMIT_MIN) || strangers <= 0)
 		return ADMIT_MIN;
 	return share > DECIDE_ADMIT_ALL - 1 ? DECIDE_ADMIT_ALL - 1 : (unsigned)share;
 }
@@ -306,16 +346,44 @@ more(unsigned admit)
 	return admit + (admit / 4 > ADMIT_MIN ? admit / 4 : ADMIT_MIN);
 }
 
-/* One step of reopening; only called while something is refused, so the share is defined. */
 static void
-reopen_step(struct decide_gate *g, const struct load *l, bool calm)
+reopen_begin(struct decide_gate *g, const struct load *l, mono_t now)
 {
-	g->trust = !calm ? TRUST_START : g->trust + TRUST_STEP < TRUST_MAX ? g->trust + TRUST_STEP : TRUST_MAX;
-	unsigned room = share_with_room(g, l);
-	if (calm && more(g->admit) < room)
-		g->admit = more(g->admit);
-	else if (calm || room < g->admit)
-		g->admit = room;
+	g->reopening = true;
+	g->own = l->arrived;
+	g->trust = TRUST_START;
+	g->admit = share_with_room(g, l);
+	g->on_trial = false;
+	g->next_step = now;
+}
+
+static void
+reopen_step(struct decide_gate *g, const struct load *l, const struct vote *vote)
+{
+	if (vote->beyond) {
+		g->trust = TRUST_START;
+		g->admit = g->admit / 2 > ADMIT_MIN ? g->admit / 2 : ADMIT_MIN;
+		return;
+	}
+	g->trust = !vote->back ? TRUST_START : g->trust + TRUST_STEP < TRUST_MAX ? g->trust + TRUST_STEP : TRUST_MAX;
+	unsigned share = share_with_room(g, l);
+	if (share > more(g->admit))
+		share = more(g->admit);
+	if (vote->back || share < g->admit)
+		g->admit = share;
+}
+
+/* With nearly all strangers admitted and the readings calm for long, opening changes nothing: all that is
+ * offered has been carried, whatever we thought of it. */
+static bool
+passes_trial(struct decide_gate *g, const struct decide_cfg *cfg, bool calm, mono_t now)
+{
+	bool trying = calm && g->admit >= TRIAL_ADMIT;
+
+	if (trying && !g->on_trial)
+		g->trial_since = now;
+	g->on_trial = trying;
+	return trying && mono_since(g->trial_since, now) >= TRIAL_WINDOWS * release_after_relapses(g, cfg);
 }
 
 /* The levels are left, the gate is still closed: open it, or a part of it? */
@@ -323,24 +391,20 @@ static void
 gate_release(struct decide_gate *g, const struct decide_cfg *cfg, const struct load *l,
 	const struct vote *vote, mono_t now, mono_t *next)
 {
-	if (l->refused_count < TRICKLE || l->refused <= room_for(g, TRUST_START, l->arrived)) {
-		gate_open(g, now);
+	bool fits = l->peak <= room(g, TRUST_START) || (!g->reopening && l->refused_count < TRICKLE);
+
+	if (l->whole && fits) {
+		gate_open(g, false, now);
 		return;
 	}
-	int64_t pace = cfg->release_ms / 3 > 0 ? cfg->release_ms / 3 : 1;
-	if (!g->reopening) {
-		g->reopening = true;
-		g->admit = 0;
-		g->trust = TRUST_START;
-		g->admit = share_with_room(g, l);
-		g->next_step = mono_after(now, pace);
-	} else if (now.ms >= g->next_step.ms) {
-		if (vote->beyond)
-			g->admit = g->admit / 2 > ADMIT_MIN ? g->admit / 2 : ADMIT_MIN;
-		else
-			reopen_step(g, l, vote->back);
-		g->next_step = mono_after(now, pace);
-	}
+	if (!g->reopening)
+		reopen_begin(g, l, now);
+	else if (now.ms >= g->next_step.ms)
+		reopen_step(g, l, vote);
+	if (now.ms >= g->next_step.ms)
+		g->next_step = mono_after(now, cfg->release_ms / 3 + 1);
+	if (passes_trial(g, cfg, vote->back, now))
+		gate_open(g, true, now);
 	*next = earlier(*next, g->next_step);
 }
 
@@ -353,6 +417,7 @@ decide_reconfigure(struct decide_state *st)
 		memset(st->level[l].watch, 0, sizeof(st->level[l].watch));
 		st->level[l].calm = st->level[l].blind = false;
 	}
+	st->offered.forgotten = true;
 }
 
 struct outcome {
@@ -384,9 +449,9 @@ is_kept_closed(struct decide_state *st, const struct decide_cfg *cfg, const stru
 
 	if (!g->closed)
 		return false;
-	*ret_load = offered_load(&st->offered, cfg);
+	*ret_load = offered_load(&st->offered, cfg, now);
 	if (overloaded->blind && mono_since(overloaded->blind_since, now) >= cfg->blind_ms)
-		gate_open(g, now);
+		gate_open(g, false, now);
 	else
 		gate_release(g, cfg, ret_load, &both, now, next);
 	return g->closed;
@@ -409,13 +474,12 @@ step_levels(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 	}
 	enum level top = highest_active(st);
 	if (top >= LEVEL_OVERLOADED && (!g->closed || g->reopening))
-		gate_close(g, cfg, now);
+		gate_close(g, cfg, in, &st->level[top].why, now);
 	if (in->forced)
 		return (struct outcome) { in->forced_level, { .kind = REASON_FORCED }, { .kind = REASON_FORCED } };
 	if (top < LEVEL_OVERLOADED && is_kept_closed(st, cfg, vote, now, &load, next)) {
 		struct reason offered = {
-			.kind = REASON_OFFERED, .value = load.refused,
-			.limit = room_for(g, TRUST_START, load.arrived),
+			.kind = REASON_OFFERED, .value = load.peak, .limit = room(g, TRUST_START),
 		};
 		return (struct outcome) { LEVEL_OVERLOADED, offered, offered };
 	}
@@ -424,7 +488,7 @@ step_levels(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 	if (before > LEVEL_NORMAL)
 		return (struct outcome) { .why = st->level[before].why };
 	return (struct outcome) {
-		.why = { .kind = REASON_FITS, .value = load.refused, .limit = room_for(g, TRUST_START, load.arrived) },
+		.why = { .kind = REASON_FITS, .value = load.peak, .limit = room(g, TRUST_START) },
 	};
 }
 
@@ -438,12 +502,15 @@ show(struct decide_state *st, const struct decide_cfg *cfg, const struct outcome
 			st->shown_why = o->why; /* its numbers move on */
 		return;
 	}
-	if (!forced && !st->shown_forced && mono_since(st->shown_since, now) < cfg->dwell_ms) {
+	bool dwells = st->changed && !forced && !st->shown_forced;
+	if (dwells && mono_since(st->shown_since, now) < cfg->dwell_ms) {
 		*next = earlier(*next, mono_after(st->shown_since, cfg->dwell_ms));
 		return;
 	}
-	if (o->level != st->shown)
+	if (o->level != st->shown) {
 		st->shown_since = now;
+		st->changed = true;
+	}
 	st->shown = o->level;
 	st->shown_why = o->why;
 	st->shown_forced = forced;
@@ -458,7 +525,7 @@ fill(const struct decide_state *st, const struct reason *waiting, struct stance 
 	ret->since = st->shown_since;
 	ret->why = st->shown_why;
 	ret->forced = st->shown_forced;
-	ret->waiting = st->shown > LEVEL_NORMAL ? *waiting : no_reason;
+	ret->waiting = *waiting;
 	if (st->shown < LEVEL_OVERLOADED) {
 		ret->gate = GATE_OPEN;
 		ret->admit = DECIDE_ADMIT_ALL;
@@ -480,15 +547,14 @@ decide_step(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 
 	if (first) {
 		st->started = true;
-		st->last = now;
-		if (st->shown == LEVEL_NORMAL) /* the first decision waits for no dwell time */
-			st->shown_since = mono_after(now, -cfg->dwell_ms);
+		st->last = st->shown_since = now;
+		st->offered.forgotten = true;
 	}
 	if (now.ms < st->last.ms)
 		now = st->last;
 	if (mono_since(st->last, now) > DECIDE_GAP_MS)
 		decide_reconfigure(st); /* nobody knows what happened meanwhile */
-	learn_carried(&st->gate, in, mono_since(st->last, now));
+	learn_carried(&st->gate, in);
 	offered_count(&st->offered, cfg, in, first, now);
 	st->last = now;
 
@@ -496,7 +562,7 @@ decide_step(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 	/* A gate that a person closes has the same flood before it when it is released. */
 	if (in->forced && in->forced_level >= LEVEL_OVERLOADED && !st->gate.closed) {
 		st->gate.closed = true;
-		st->gate.closed_at = now;
+		carried_at_closing(&st->gate, in, false);
 	}
 	show(st, cfg, &o, in->forced, now, &next);
 	fill(st, &o.waiting, ret);
@@ -504,17 +570,10 @@ decide_step(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 }
 
 void
-decide_resume(struct decide_state *st, enum level level, mono_t now)
+decide_resume(struct decide_state *st, enum level level)
 {
 	st->shown = level;
-	st->shown_since = now;
 	st->shown_why = (struct reason) { .kind = REASON_RESUMED };
-	if (level > LEVEL_NORMAL) {
-		st->level[level].active = true;
-		st->level[level].why = st->shown_why;
-	}
-	if (level >= LEVEL_OVERLOADED) {
-		st->gate.closed = true;
-		st->gate.closed_at = now;
-	}
+	st->level[level].active = true;
+	st->level[level].why = st->shown_why;
 }

@@ -14,10 +14,11 @@
  * The gate.  From level overloaded on, strangers are refused.  A queue that drains behind the closed gate
  * says nothing about what is outside: opened then, it would be flooded again, for ever.  So what
  * was refused counts as load that is offered, and once the levels are left the gate opens
- *  - at once, when the mean of all that was offered over the last `release` fits into 90 % of what the
- *    server was seen to carry (departures a second, the greatest lately), or when next to nothing was refused;
- *  - else step by step: a share of the strangers is admitted, as much as there is room for, more as
- *    long as the readings stay calm, half as soon as one is beyond `enter`, none when the level is back.
+ *  - at once, when what was offered fitted, in each part of the last `release`, into 90 % of what the server was
+ *    seen to carry (departures a second, the greatest since the gate closed), or next to nothing was refused;
+ *  - else step by step: a share of the strangers is admitted, as much as there is room for, more as long as the
+ *    readings stay calm, half as soon as one is beyond `enter`, none when the level is back; and it
+ *    opens when all has been calm for long with nearly all admitted.
  * A gate that had to be closed again soon after it was opened waits twice as long the next time, at the most
  * eight times.  Additive increase, multiplicative decrease, after Chiu and Jain, "Analysis of the increase and
  * decrease algorithms for congestion avoidance" (1989); sizing by what was served, after DAGOR (SoCC 2018).
@@ -82,6 +83,8 @@ struct decide_level_state {
 struct decide_offered {
 	uint64_t arrived[DECIDE_BUCKETS], refused[DECIDE_BUCKETS];
 	int64_t bucket; /* number of the newest */
+	bool forgotten; /* to be counted anew from the next step on */
+	mono_t begun; /* nothing from before this is counted */
 	bool arrived_known; /* at the last step */
 	uint64_t last_arrived, last_refused; /* totals at the last step */
 };
@@ -89,13 +92,17 @@ struct decide_offered {
 struct decide_gate {
 	bool closed;
 	bool was_opened; /* since the start */
-	mono_t closed_at, opened_at;
+	bool opened_on_trial;
+	mono_t opened_at;
 	unsigned relapses; /* doublings of the wait */
-	double carried; /* messages a second */
+	double carried; /* messages a second that the server was seen to carry since the gate closed */
 	bool reopening;
+	double own; /* messages a second that came in before anybody was admitted again */
 	unsigned admit; /* permille of strangers while reopening */
 	unsigned trust; /* permille of `carried` that may be offered */
 	mono_t next_step;
+	bool on_trial; /* nearly all are admitted, and all is calm */
+	mono_t trial_since;
 };
 
 /* In and out of each step; zeroed = never ran. */
@@ -107,6 +114,7 @@ struct decide_state {
 	struct decide_gate gate;
 	enum level shown; /* the stance's */
 	mono_t shown_since;
+	bool changed; /* at least once */
 	struct reason shown_why;
 	bool shown_forced;
 };
@@ -125,7 +133,7 @@ struct stance {
 	bool forced;
 	enum decide_gate_word gate;
 	unsigned admit; /* permille of strangers; own users are always admitted */
-	struct reason waiting; /* what keeps the level, REASON_NONE at normal */
+	struct reason waiting; /* what keeps the level; REASON_NONE when nothing does */
 	mono_t next; /* step again at the latest then, though nothing changes */
 };
 
@@ -138,6 +146,6 @@ void decide_reconfigure(struct decide_state *st);
 
 /* Before the first step: take over a level that a state file from this boot still vouches for, so that a
  * restart of the engine does not open the gate in the middle of a flood. */
-void decide_resume(struct decide_state *st, enum level level, mono_t now);
+void decide_resume(struct decide_state *st, enum level level);
 
 #endif

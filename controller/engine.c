@@ -365,7 +365,7 @@ resume(struct engine *e, mono_t now)
 	if (state_read(e->config.service.run_dir, &s) < 0 || !state_is_current(&s, now, e->boot_id)
 		|| s.level == LEVEL_NORMAL)
 		return;
-	decide_resume(&e->decide, s.level, now);
+	decide_resume(&e->decide, s.level);
 	e->stance.level = s.level;
 	e->closed_since = wall_now();
 	if (s.level >= LEVEL_OVERLOADED && s.episode[0] != '\0')

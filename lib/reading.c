@@ -137,11 +137,11 @@ reason_format(const struct reason *r, char ret[REASON_TEXT_MAX])
 		return;
 	case REASON_OFFERED:
 		(void)snprintf(ret, REASON_TEXT_MAX,
-			"%.1f/s still refused, the server has room for %.1f/s more", r->value, r->limit);
+			"%.1f messages/s are still offered, %.1f/s would fit", r->value, r->limit);
 		return;
 	case REASON_FITS:
 		(void)snprintf(ret, REASON_TEXT_MAX,
-			"only %.1f/s still refused, the server has room for %.1f/s more", r->value, r->limit);
+			"%.1f messages/s are offered, %.1f/s fit", r->value, r->limit);
 		return;
 	case REASON_BLIND:
 		(void)snprintf(ret, REASON_TEXT_MAX, "no reading known for %s", span);

@@ -89,8 +89,8 @@ enum reason_kind {
 	REASON_ENTER, /* `id` beyond `limit` for `for_ms` */
 	REASON_HOLD, /* `id` not back at `limit` yet */
 	REASON_LEAVE, /* all readings back for `for_ms` */
-	REASON_OFFERED, /* `value` refused a second, `limit` is what would still fit */
-	REASON_FITS, /* `value` refused a second fits into `limit` */
+	REASON_OFFERED, /* `value` messages a second are offered, `limit` would fit */
+	REASON_FITS, /* `value` messages a second are offered, `limit` fit */
 	REASON_BLIND, /* no reading known for `for_ms` */
 	REASON_FORCED, /* by a person */
 	REASON_RESUMED, /* taken over from the engine before */
