@@ -21,7 +21,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 ifdef CI
 WARN += -Werror
 endif
-CPPFLAGS := -D_GNU_SOURCE -I. $(EXTRA_CPPFLAGS)
+CPPFLAGS := -D_GNU_SOURCE -I. -DSPILLWAY_PREFIX='"$(PREFIX)"' $(EXTRA_CPPFLAGS)
 HARDEN := -fstack-protector-strong -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 OPT_release := -O2 -g $(HARDEN)
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -137,6 +137,7 @@ build/fuzz/%.o: %.c
 	$(say) CC $< "(fuzz)"
 	$(Q)clang $(CPPFLAGS) $(PKG_CFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 		-fno-sanitize-recover=all -MMD -MP -c $< -o $@
+-include $(shell find build/fuzz -name '*.d' 2>/dev/null)
 FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/%.o,$(wildcard lib/*.c probes/*.c actions/*.c) \
 	$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
@@ -146,12 +147,131 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
 .PHONY: test-programs
 test-programs: all $(STANDIN) $(UNIT) $(FAULT) $(CRASH) $(addprefix $(B)/replay/,$(FUZZ))
 
+# Each is run as NAME=COMMAND by tests/run.sh; the longest first.
+E2E := $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
+RUN_E2E := $(foreach t,$(E2E),'$(t)=B=$(B) $(t)')
+RUN_UNIT := $(foreach t,$(UNIT),'$(patsubst $(B)/%,%,$(t))=CMOCKA_MESSAGE_OUTPUT=TAP $(MEMCHECK) $(t)')
+RUN_REPLAY := $(foreach t,$(FUZZ),'replay/$(t)=$(B)/replay/$(t) tests/fuzz/corpus/$(patsubst fuzz_%,%,$(t))')
+RUN_LINT := 'lint/layers=B=$(B) tests/lint/layers.sh' 'lint/text=tests/lint/text.sh'
+RUN_MUTATION := 'mutation=B=$(B) tests/mutation/mutate.sh'
+
+.PHONY: check
+check: ## install what is missing, build, run all tests
+	@tests/setup.sh check
+	@$(MAKE) --no-print-directory -j$$(nproc) test-programs
+	@tests/run.sh $(RUN_E2E) $(RUN_MUTATION) $(RUN_UNIT) $(RUN_REPLAY) $(RUN_LINT)
+
+.PHONY: unit
+unit: $(UNIT) ## unit tests alone
+	@tests/run.sh $(RUN_UNIT)
+
+.PHONY: e2e
+e2e: test-programs ## end-to-end tests alone
+	@tests/run.sh $(RUN_E2E)
+
+.PHONY: lint
+lint: all ## layers, banned functions, shellcheck, mandoc, cppcheck
+	@tests/run.sh $(RUN_LINT)
+
+.PHONY: mutation
+mutation: $(UNIT) ## change comparisons of decide.c, one at a time: all must be noticed
+	@tests/run.sh $(RUN_MUTATION)
+
+.PHONY: asan
+asan: ## all tests under AddressSanitizer and UBSan
+	@tests/setup.sh check
+	@$(MAKE) --no-print-directory V=asan -j$$(nproc) test-programs
+	@$(MAKE) --no-print-directory V=asan run-instrumented
+
+.PHONY: run-instrumented
+run-instrumented:
+	@tests/run.sh $(RUN_E2E) $(RUN_UNIT) $(RUN_REPLAY)
+
+.PHONY: valgrind
+valgrind: ## unit tests under valgrind's memcheck
+	@tests/setup.sh check
+	@$(MAKE) --no-print-directory -j$$(nproc) test-programs
+	@$(MAKE) --no-print-directory unit \
+		MEMCHECK='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes --suppressions=tests/unit/valgrind.supp'
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZ_SECONDS (60)
+	@tests/setup.sh fuzz
+	@$(MAKE) --no-print-directory -j$$(nproc) $(addprefix build/fuzz/,$(FUZZ))
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/fuzz.sh $(FUZZ)
+
+.PHONY: demo
+demo: ## the main job on a private qmail home: a flood, live, in under two minutes
+	@tests/setup.sh demo
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(STANDIN)
+	@B=$(B) tests/demo.sh
+
+BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+$(B)/bench/%: $(B)/tests/bench/%.o $(SIM) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(SIM) $(ARCHIVES) -o $@ $(LIBS)
+
+$(B)/bench-empty: tests/bench/plugins/empty.c
+	$(Q)$(PLUGIN_CC) $(PLUGIN_CFLAGS) $(PLUGIN_LDFLAGS) $< -o $@
+
+.PHONY: bench
+bench: ## cost of a plugin, cost and speed of watching a queue, simulated days
+	@tests/setup.sh bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(STANDIN) $(BENCH) $(B)/bench-empty
+	@B=$(B) tests/bench/bench.sh
+
+.PHONY: bench-sim
+bench-sim: $(B)/bench/bench_sim ## simulated days: our decision and the cron line that it replaces
+	@$(B)/bench/bench_sim
+
+# --- installing ------------------------------------------------------------------------------------
+
+SHARE = $(PREFIX)/share/spillway
+LIBDIR = $(PREFIX)/lib/spillway
+ETC_FILES := $(patsubst etc/%,%,$(shell find etc -type f 2>/dev/null))
+MAN_PAGES := $(wildcard man/*.[1-9])
+
+# A file goes to a temporary name and is moved over the old one: a session that runs a plugin at that moment
+# sees the old or the new one, whole.
+define put
+	@mkdir -p $(DESTDIR)$(dir $(3))
+	@install -m $(1) $(2) $(DESTDIR)$(3).new && mv -f $(DESTDIR)$(3).new $(DESTDIR)$(3)
+
+endef
+# Templates name the place they are installed to.
+define put_template
+	@mkdir -p $(DESTDIR)$(dir $(2))
+	@sed 's|@PREFIX@|$(PREFIX)|g' $(1) >$(DESTDIR)$(2).new && chmod $(if $(filter %run %finish,$(1)),755,644) \
+		$(DESTDIR)$(2).new && mv -f $(DESTDIR)$(2).new $(DESTDIR)$(2)
+
+endef
+
+.PHONY: install
+install: all ## install below $(DESTDIR)$(PREFIX); running sessions never see half a plugin
+	$(call put,755,$(B)/spillwayd,$(PREFIX)/sbin/spillwayd)
+	$(call put,755,$(B)/spillway,$(PREFIX)/bin/spillway)
+	$(call put,755,$(B)/spillway-plugin,$(LIBDIR)/spillway-plugin)
+	$(foreach f,$(ETC_FILES),$(call put_template,etc/$(f),$(SHARE)/$(f)))
+	$(foreach f,$(MAN_PAGES),$(call put,644,$(f),$(PREFIX)/share/man/man$(subst .,,$(suffix $(f)))/$(notdir $(f))))
+	@echo "installed below $(DESTDIR)$(PREFIX); \`spillway setup\` shows what it would do to put it to work"
+
+.PHONY: uninstall
+uninstall: ## remove what install put there; `spillway setup --undo` first, so that qmail does not miss its plugin
+	@if grep -qs spillway $(DESTDIR)$(QMAIL_HOME)/control/smtpplugins; then \
+		echo "$(DESTDIR)$(QMAIL_HOME)/control/smtpplugins still names spillway: qmail would answer 451 to everybody."; \
+		echo "Run \`spillway setup --undo\` first."; exit 1; fi
+	rm -f $(DESTDIR)$(PREFIX)/sbin/spillwayd $(DESTDIR)$(PREFIX)/bin/spillway
+	rm -f $(foreach f,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(f)))/$(notdir $(f)))
+	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SHARE)
+
 .PHONY: clean
 clean: ## remove build/
 	rm -rf build
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | sort | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | expand -t 16
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -23,6 +23,7 @@
 
 struct flag {
 	int dir; /* HOME/control, opened once */
+	bool tidy; /* no leftovers: every deed since the last look for them was completed */
 	char path[256]; /* for messages */
 };
 
@@ -150,22 +151,25 @@ change(const struct flag *f, const struct effect *want, enum flag_owner owner, i
 static int
 flag_apply(void *ctx, const struct effect *want, struct err *why)
 {
-	const struct flag *f = ctx;
+	struct flag *f = ctx;
 	int64_t since;
-	int r = tidy(f);
+	int r = f->tidy ? 0 : tidy(f);
 
+	f->tidy = r == 0;
 	if (r == 0)
 		r = flag_look(f->dir, FLAG_NAME, &since);
 	if (r >= 0)
 		r = change(f, want, (enum flag_owner)r, since);
-	if (r < 0)
-		return err_sys(why, r, "cannot %s %s/" FLAG_NAME, want->closed ? "write" : "remove", f->path);
-	return 0;
+	if (r >= 0)
+		return 0;
+	f->tidy = false; /* whatever the deed left behind is looked for before the next */
+	return err_sys(why, r, "cannot %s %s/" FLAG_NAME, want->closed ? "write" : "remove", f->path);
 }
 
 static int
 flag_neutral(void *ctx, struct err *why)
 {
+	((struct flag *)ctx)->tidy = false;
 	return flag_apply(ctx, &(struct effect) { .closed = false }, why);
 }
 

@@ -2,6 +2,7 @@
 #include "controller/ask.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +11,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/num.h"
 #include "lib/rundir.h"
 #include "lib/text.h"
 
 #define RECORDS_A_TURN 256
 #define RECEIVE_BUFFER (1 << 20)
+#define LOOK_MIN_MS 2 /* when the kernel keeps few records for us */
+#define LOOK_MAX_MS 10
+#define QUIET_LOOKS 25 /* then wait to be woken again */
 
 struct ask {
 	int fd;
-	struct event *readable;
+	struct event *readable, *timer; /* one of them is set */
+	struct timeval pace;
+	unsigned quiet; /* looks since the last record */
 	const struct config_ids *uids;
 	ask_record *each;
 	void *arg;
@@ -98,17 +105,17 @@ receive(int fd, uint8_t buf[RECORD_MAX + 1], struct ucred *ret_who)
 	return n;
 }
 
-static void
-on_readable(evutil_socket_t fd, short what, void *arg)
+/* Take what is there.  Returns how many records that was. */
+static int
+drain(struct ask *a)
 {
 	uint8_t buf[RECORD_MAX + 1];
-	struct ask *a = arg;
 	struct record rec;
 	struct ucred who;
 	ssize_t n;
+	int i;
 
-	(void)what;
-	for (int i = 0; i < RECORDS_A_TURN && (n = receive(fd, buf, &who)) >= 0; i++) {
+	for (i = 0; i < RECORDS_A_TURN && (n = receive(a->fd, buf, &who)) >= 0; i++) {
 		if (!is_believed(a, &who)) {
 			a->foreign++;
 		} else if (record_decode(buf, (size_t)n, &rec) < 0) {
@@ -118,6 +125,48 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 			a->each(&rec, a->arg);
 		}
 	}
+	return i;
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct ask *a = arg;
+
+	(void)fd;
+	(void)what;
+	(void)drain(a);
+	a->quiet = 0;
+	if (event_add(a->timer, &a->pace) == 0)
+		(void)event_del(a->readable);
+}
+
+static void
+on_time(evutil_socket_t fd, short what, void *arg)
+{
+	struct ask *a = arg;
+
+	(void)fd;
+	(void)what;
+	a->quiet = drain(a) > 0 ? 0 : a->quiet + 1;
+	if (a->quiet >= QUIET_LOOKS && event_add(a->readable, NULL) == 0)
+		(void)event_del(a->timer);
+}
+
+/* How long we may look away: the kernel keeps net.unix.max_dgram_qlen records, 10 by itself, 512 under systemd. */
+static int
+look_ms(void)
+{
+	char text[16] = "";
+	uint64_t qlen = 0;
+	int fd = open("/proc/sys/net/unix/max_dgram_qlen", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return LOOK_MIN_MS;
+	(void)!read(fd, text, sizeof(text) - 1);
+	(void)close(fd);
+	text[strcspn(text, "\n")] = '\0';
+	return num_u64(text, &qlen) == 0 && qlen >= 64 ? LOOK_MAX_MS : LOOK_MIN_MS;
 }
 
 int
@@ -144,8 +193,10 @@ ask_new(struct event_base *base, const char *dir, const struct config_ids *uids,
 	/* A smaller buffer loses more events in a burst, no more. */
 	(void)setsockopt(a->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
 	a->readable = event_new(base, a->fd, EV_READ | EV_PERSIST, on_readable, a);
+	a->timer = event_new(base, -1, EV_PERSIST, on_time, a);
+	a->pace = (struct timeval) { .tv_usec = look_ms() * 1000 };
 	if (setsockopt(a->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 || a->readable == NULL
-		|| event_add(a->readable, NULL) < 0) {
+		|| a->timer == NULL || event_add(a->readable, NULL) < 0) {
 		ask_free(a);
 		return err_set(why, -ENOMEM, "%s: cannot be watched", path);
 	}
@@ -160,6 +211,8 @@ ask_free(struct ask *a)
 		return;
 	if (a->readable != NULL)
 		event_free(a->readable);
+	if (a->timer != NULL)
+		event_free(a->timer);
 	(void)close(a->fd);
 	free(a);
 }

@@ -13,7 +13,10 @@
 #define RELAPSE_WINDOWS 2 /* closed again within so many times `release` after opening: a relapse */
 #define TRIAL_WINDOWS 4 /* so many times `release` calm with nearly all admitted, and it may open */
 #define TRIAL_RELAPSE_WINDOWS 10 /* a relapse after that */
+#define SHOWN_MIN 0.5 /* messages a second: less is nothing */
+#define UNSHOWN 20.0 /* what any server is taken to carry */
 #define SPARE 1.25 /* a server that carries all without a backlog is taken to carry so many times as much */
+#define BULK_MAX 20.0 /* messages that a refused command may stand for */
 #define PEAK_BUCKETS (DECIDE_BUCKETS / 3)
 
 /* --- rules ----------------------------------------------------------------------------------- */
@@ -254,16 +257,37 @@ offered_load(const struct decide_offered *o, const struct decide_cfg *cfg, mono_
 	return l;
 }
 
-/* Messages a second that the server may be offered. */
+/* Messages a second that the server may be offered.  Of one that has shown nothing, as when its queue was emptied by
+ * hand, the usual is believed. */
 static double
 room(const struct decide_gate *g, unsigned trust)
 {
-	return g->carried * trust / 1000;
+	return (g->carried >= SHOWN_MIN ? g->carried : UNSHOWN) * trust / 1000;
+}
+
+/* Messages a second that refused commands stand for.  One may stand for several: how many is seen from the clients who are
+ * admitted, or from what came in when the gate was opened too early. */
+static double
+turned_away(const struct decide_gate *g, const struct load *l)
+{
+	double admitted = (double)g->admit / DECIDE_ADMIT_ALL;
+	double messages = g->reopening ? (l->arrived - g->own) * (1 - admitted) / admitted : g->bulk * l->refused;
+
+	if (messages < l->refused)
+		return l->refused;
+	return messages > BULK_MAX * l->refused ? BULK_MAX * l->refused : messages;
+}
+
+/* What would come in, in the worst third, if the gate were open. */
+static double
+demand(const struct decide_gate *g, const struct load *l)
+{
+	return l->peak + turned_away(g, l) - l->refused;
 }
 
 /* While there is a backlog, what leaves is what the server can carry.  The gate closes on a backlog, so the rate of that
  * moment is where learning begins anew; the drain behind the closed gate shows the rest.  But where it closes for
- * want of disk, or at a person's word, the server was carrying all that came, and could do somewhat more. */
+ * want of disk, the server was carrying all that came, and could do somewhat more. */
 static void
 carried_at_closing(struct decide_gate *g, const struct decide_input *in, bool loaded)
 {
@@ -300,13 +324,34 @@ is_relapse(const struct decide_gate *g, const struct decide_cfg *cfg, mono_t now
 		&& mono_since(g->opened_at, now) < windows * release_after_relapses(g, cfg);
 }
 
+/* The gate was opened, and so much came in: how many messages a command that had been refused before? */
+static double
+bulk_of(const struct decide_gate *g, const struct decide_input *in)
+{
+	const struct reading_value *arrivals = &in->value[READING_ARRIVALS];
+	double bulk = arrivals->known && g->refused_before > 0 ? arrivals->value / g->refused_before : 1;
+
+	return bulk < g->bulk ? g->bulk : bulk > BULK_MAX ? BULK_MAX : bulk;
+}
+
+static unsigned
+half(unsigned admit)
+{
+	return admit / 2 > ADMIT_MIN ? admit / 2 : ADMIT_MIN;
+}
+
 static void
 gate_close(struct decide_gate *g, const struct decide_cfg *cfg, const struct decide_input *in,
 	const struct reason *why, mono_t now)
 {
-	if (!g->closed) {
+	if (g->reopening) {
+		/* Clients may bring more than one message each: half as many of them the next time. */
+		g->cap = half(g->admit);
+	} else if (!g->closed) {
 		bool relapse = is_relapse(g, cfg, now);
 
+		g->cap = DECIDE_ADMIT_ALL;
+		g->bulk = relapse ? bulk_of(g, in) : 1;
 		if (!relapse)
 			g->relapses = 0;
 		else if (g->relapses < RELAPSES_MAX)
@@ -319,8 +364,9 @@ gate_close(struct decide_gate *g, const struct decide_cfg *cfg, const struct dec
 }
 
 static void
-gate_open(struct decide_gate *g, bool on_trial, mono_t now)
+gate_open(struct decide_gate *g, const struct load *l, bool on_trial, mono_t now)
 {
+	g->refused_before = l->refused;
 	g->closed = g->reopening = false;
 	g->was_opened = true;
 	g->opened_on_trial = on_trial;
@@ -332,7 +378,7 @@ gate_open(struct decide_gate *g, bool on_trial, mono_t now)
 static unsigned
 share_with_room(const struct decide_gate *g, const struct load *l)
 {
-	double strangers = l->arrived + l->refused - g->own;
+	double strangers = l->arrived - g->own + turned_away(g, l);
 	double share = (room(g, g->trust) - g->own) / strangers * DECIDE_ADMIT_ALL;
 
 	if (!(share > ADMIT_MIN) || strangers <= 0)
@@ -349,10 +395,12 @@ more(unsigned admit)
 static void
 reopen_begin(struct decide_gate *g, const struct load *l, mono_t now)
 {
-	g->reopening = true;
 	g->own = l->arrived;
 	g->trust = TRUST_START;
 	g->admit = share_with_room(g, l);
+	g->reopening = true;
+	if (g->admit > g->cap)
+		g->admit = g->cap;
 	g->on_trial = false;
 	g->next_step = now;
 }
@@ -362,7 +410,7 @@ reopen_step(struct decide_gate *g, const struct load *l, const struct vote *vote
 {
 	if (vote->beyond) {
 		g->trust = TRUST_START;
-		g->admit = g->admit / 2 > ADMIT_MIN ? g->admit / 2 : ADMIT_MIN;
+		g->admit = half(g->admit);
 		return;
 	}
 	g->trust = !vote->back ? TRUST_START : g->trust + TRUST_STEP < TRUST_MAX ? g->trust + TRUST_STEP : TRUST_MAX;
@@ -391,10 +439,10 @@ static void
 gate_release(struct decide_gate *g, const struct decide_cfg *cfg, const struct load *l,
 	const struct vote *vote, mono_t now, mono_t *next)
 {
-	bool fits = l->peak <= room(g, TRUST_START) || (!g->reopening && l->refused_count < TRICKLE);
+	bool fits = demand(g, l) <= room(g, TRUST_START) || (!g->reopening && l->refused_count < TRICKLE);
 
 	if (l->whole && fits) {
-		gate_open(g, false, now);
+		gate_open(g, l, false, now);
 		return;
 	}
 	if (!g->reopening)
@@ -404,7 +452,7 @@ gate_release(struct decide_gate *g, const struct decide_cfg *cfg, const struct l
 	if (now.ms >= g->next_step.ms)
 		g->next_step = mono_after(now, cfg->release_ms / 3 + 1);
 	if (passes_trial(g, cfg, vote->back, now))
-		gate_open(g, true, now);
+		gate_open(g, l, true, now);
 	*next = earlier(*next, g->next_step);
 }
 
@@ -451,7 +499,7 @@ is_kept_closed(struct decide_state *st, const struct decide_cfg *cfg, const stru
 		return false;
 	*ret_load = offered_load(&st->offered, cfg, now);
 	if (overloaded->blind && mono_since(overloaded->blind_since, now) >= cfg->blind_ms)
-		gate_open(g, false, now);
+		gate_open(g, ret_load, false, now);
 	else
 		gate_release(g, cfg, ret_load, &both, now, next);
 	return g->closed;
@@ -479,7 +527,7 @@ step_levels(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 		return (struct outcome) { in->forced_level, { .kind = REASON_FORCED }, { .kind = REASON_FORCED } };
 	if (top < LEVEL_OVERLOADED && is_kept_closed(st, cfg, vote, now, &load, next)) {
 		struct reason offered = {
-			.kind = REASON_OFFERED, .value = load.peak, .limit = room(g, TRUST_START),
+			.kind = REASON_OFFERED, .value = demand(g, &load), .limit = room(g, TRUST_START),
 		};
 		return (struct outcome) { LEVEL_OVERLOADED, offered, offered };
 	}
@@ -488,7 +536,7 @@ step_levels(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 	if (before > LEVEL_NORMAL)
 		return (struct outcome) { .why = st->level[before].why };
 	return (struct outcome) {
-		.why = { .kind = REASON_FITS, .value = load.peak, .limit = room(g, TRUST_START) },
+		.why = { .kind = REASON_FITS, .value = demand(g, &load), .limit = room(g, TRUST_START) },
 	};
 }
 
@@ -548,7 +596,7 @@ decide_step(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 	if (first) {
 		st->started = true;
 		st->last = st->shown_since = now;
-		st->offered.forgotten = true;
+		st->offered.begun = mono_after(now, -cfg->release_ms); /* nobody was refused before we were */
 	}
 	if (now.ms < st->last.ms)
 		now = st->last;
@@ -559,11 +607,6 @@ decide_step(struct decide_state *st, const struct decide_cfg *cfg, const struct 
 	st->last = now;
 
 	struct outcome o = step_levels(st, cfg, in, now, &next);
-	/* A gate that a person closes has the same flood before it when it is released. */
-	if (in->forced && in->forced_level >= LEVEL_OVERLOADED && !st->gate.closed) {
-		st->gate.closed = true;
-		carried_at_closing(&st->gate, in, false);
-	}
 	show(st, cfg, &o, in->forced, now, &next);
 	fill(st, &o.waiting, ret);
 	ret->next = next;
@@ -574,6 +617,7 @@ decide_resume(struct decide_state *st, enum level level)
 {
 	st->shown = level;
 	st->shown_why = (struct reason) { .kind = REASON_RESUMED };
+	st->offered.forgotten = true;
 	st->level[level].active = true;
 	st->level[level].why = st->shown_why;
 }

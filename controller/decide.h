@@ -97,8 +97,11 @@ struct decide_gate {
 	unsigned relapses; /* doublings of the wait */
 	double carried; /* messages a second that the server was seen to carry since the gate closed */
 	bool reopening;
+	double bulk; /* messages that a refused command stands for, >= 1 once closed */
+	double refused_before; /* commands refused a second, when the gate was opened */
 	double own; /* messages a second that came in before anybody was admitted again */
 	unsigned admit; /* permille of strangers while reopening */
+	unsigned cap; /* permille to begin with, at most: half of what was too much the last time */
 	unsigned trust; /* permille of `carried` that may be offered */
 	mono_t next_step;
 	bool on_trial; /* nearly all are admitted, and all is calm */

@@ -141,17 +141,20 @@ static void
 tell_level(struct engine *e, const struct stance *old)
 {
 	const struct stance *s = &e->stance;
-	char reason[REASON_TEXT_MAX];
+	char reason[REASON_TEXT_MAX], text[STORE_TEXT_MAX];
 
 	if (s->level == old->level && s->forced == old->forced)
 		return;
 	reason_format(&s->why, reason);
-	const char *text = s->forced ? e->override.reason : reason;
+	if (s->forced)
+		(void)snprintf(text, sizeof(text), "%s", e->override.reason);
+	else
+		(void)snprintf(text, sizeof(text), "%s%s", old->forced ? "no longer forced; " : "", reason);
 	log_info("engine", "level %s -> %s%s: %s%s%s", level_name(old->level), level_name(s->level),
 		s->forced ? " (forced)" : "", text, e->episode.on ? ", episode " : "",
 		e->episode.on ? e->episode.id : "");
 	engine_change(e, STORE_LEVEL, old->level, s->level, text,
-		s->forced ? e->override.who : old->forced ? e->override.who : "spillway");
+		s->forced || old->forced ? e->override.who : "spillway");
 }
 
 static void
@@ -362,8 +365,10 @@ resume(struct engine *e, mono_t now)
 {
 	struct state s;
 
-	if (state_read(e->config.service.run_dir, &s) < 0 || !state_is_current(&s, now, e->boot_id)
-		|| s.level == LEVEL_NORMAL)
+	bool current = state_read(e->config.service.run_dir, &s) == 0 && state_is_current(&s, now, e->boot_id);
+	if (!current) /* of a boot before, perhaps: a plugin that finds us alive takes it for ours */
+		(void)unlinkat(e->run_dir, STATE_FILE, 0);
+	if (!current || s.level == LEVEL_NORMAL)
 		return;
 	decide_resume(&e->decide, s.level);
 	e->stance.level = s.level;
@@ -388,6 +393,7 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| watch_new(e->base, &e->turn, &e->config, &e->readings, &e->watch) < 0
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
+	resume(e, e->started);
 	r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why);
 	return r < 0 ? r : control_new(e->base, dir, commands_handle, e, &e->control, why);
 }
@@ -448,7 +454,6 @@ engine_run(const struct engine_setup *setup)
 			r = err_set(&why, -ENOMEM, "no memory");
 	}
 	if (r == 0) {
-		resume(&e, e.started);
 		loop(&e);
 	} else {
 		log_error("engine", "cannot start: %s", why.text);

@@ -21,6 +21,7 @@
 #include "lib/state.h"
 
 #define LOOK_EVERY_MS 1000 /* compare the world with what is wanted */
+#define RESTART_POLL_MS 100 /* while a child is to be started again */
 #define STALL_MS 10000 /* an engine that is silent so long is broken */
 #define STOP_ENGINE_MS 800
 #define STOP_RECORDER_MS 800
@@ -32,6 +33,7 @@ struct effector {
 	void *ctx;
 	unsigned home, action;
 	int error; /* of the last deed */
+	struct report told; /* to the engine that runs; zeroed: nothing */
 	mono_t retry_at;
 	int64_t backoff_ms;
 	struct log_memory memory;
@@ -56,15 +58,17 @@ struct keeper {
 
 /* --- deeds ----------------------------------------------------------------------------------- */
 
+/* Tell what has changed.  An engine that does not take it now is told at the next look. */
 static void
-tell_engine(const struct keeper *k, const struct effector *e, int presence)
+tell_engine(const struct keeper *k, struct effector *e, enum presence presence)
 {
 	const struct report r = {
-		.home = e->home, .action = e->action, .presence = (uint32_t)presence, .error = e->error,
+		.home = e->home, .action = e->action, .presence = presence, .error = e->error, .valid = 1,
 	};
 
-	if (k->orders >= 0)
-		(void)send(k->orders, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL); /* told again at the next look */
+	if (k->orders >= 0 && memcmp(&r, &e->told, sizeof(r)) != 0
+		&& send(k->orders, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(r))
+		e->told = r;
 }
 
 /* Bring one effect in line.  A deed that fails is tried again at growing intervals, and told once. */
@@ -87,7 +91,7 @@ effect(struct keeper *k, struct effector *e, mono_t now)
 		(void)log_edge(&e->memory, LOG_ERROR, "keeper", e->error < 0 ? why.text : NULL);
 	}
 	presence = e->ops->read(e->ctx, &why);
-	tell_engine(k, e, presence < 0 ? PRESENCE_UNKNOWN : presence);
+	tell_engine(k, e, presence < 0 ? PRESENCE_UNKNOWN : (enum presence)presence);
 }
 
 static void
@@ -219,10 +223,13 @@ start_engine_if_due(struct keeper *k, mono_t now)
 		k->engine.start_at = mono_after(now, KIDS_BACKOFF_MAX_MS);
 		return;
 	}
-	if (kid_start_if_due(&k->engine, now))
+	if (kid_start_if_due(&k->engine, now)) {
 		k->orders = k->pair[0];
-	else
+		for (size_t i = 0; i < k->effectors; i++)
+			k->effector[i].told = (struct report) { 0 };
+	} else {
 		(void)close(k->pair[0]);
+	}
 	(void)close(k->pair[1]);
 	k->aborted = false;
 }
@@ -271,6 +278,17 @@ take_signals(struct keeper *k)
 	}
 }
 
+/* How long nothing is due by itself. */
+static int
+patience_ms(const struct keeper *k, mono_t now)
+{
+	int64_t ms = mono_since(now, k->next_look);
+
+	if (k->engine.pid == 0 || k->recorder.pid == 0)
+		return RESTART_POLL_MS;
+	return ms < 1 ? 1 : ms > LOOK_EVERY_MS ? LOOK_EVERY_MS : (int)ms;
+}
+
 static void
 turn(struct keeper *k)
 {
@@ -278,7 +296,7 @@ turn(struct keeper *k)
 		{ .fd = k->signals, .events = POLLIN }, { .fd = k->orders, .events = POLLIN },
 	};
 
-	(void)poll(p, countof(p), 250);
+	(void)poll(p, countof(p), patience_ms(k, mono_now()));
 	mono_t now = mono_now();
 	take_signals(k);
 	reap(k, now);

@@ -19,8 +19,9 @@ struct order {
 };
 #define ORDER_MAGIC UINT32_C(0x4452564f)
 
-/* Keeper to engine, after each order and each look: what there is. */
+/* Keeper to engine, when it has changed: what there is. */
 struct report {
+	uint32_t valid; /* always 1 */
 	uint32_t home; /* index into qmail.homes */
 	uint32_t action; /* index into action_table */
 	uint32_t presence; /* enum presence */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The steps: guards, who is it, read the state, the checks, at most one line of reply, tell the engine, log. */
+/* The steps: guards, who is it, read the state, the checks, tell the engine, at most one line of reply, log. */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
@@ -60,27 +61,27 @@ class_of(void)
 	return CLASS_STRANGER;
 }
 
-/* The boot id costs a look into /proc, so only a state that would refuse somebody is asked for it. */
+/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read the boot id
+ * costs more than to read the state. */
 static bool
 read_state(struct state *ret)
 {
-	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
-	mono_t now;
-
-	if (state_read(rundir(), ret) < 0)
-		return false;
-	now = mono_now();
-	if (!state_is_fresh(ret, now))
-		return false;
-	if (ret->level < LEVEL_OVERLOADED)
-		return true;
-	return clock_boot_id(boot_id) == 0 && state_is_current(ret, now, boot_id);
+	return state_read(rundir(), ret) == 0 && state_is_fresh(ret, mono_now());
 }
 
 static bool
+is_of_this_boot(const struct state *s)
+{
+	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
+
+	return clock_boot_id(boot_id) == 0 && state_is_current(s, mono_now(), boot_id);
+}
+
+/* Without a state nobody says which checks are on: then each is asked, and knows what counts without one. */
+static bool
 is_enabled(const struct session *s, const struct check_ops *c)
 {
-	return s->state_ok && (s->state.checks[s->stage] & 1u << c->id) != 0;
+	return !s->state_ok || (s->state.checks[s->stage] & 1u << c->id) != 0;
 }
 
 /* The first check that refuses decides. */
@@ -140,8 +141,8 @@ print_reply(const struct session *s, const struct refusal *r, enum verdict verdi
 }
 
 /* One datagram, no answer, never waiting: when the engine's queue is full the event is lost, and the
- * refusal stands in the log alone. */
-static void
+ * refusal stands in the log alone.  Returns whether an engine is there: then it has published the state, in this boot. */
+static bool
 tell_engine(const struct session *s, const struct refusal *r, enum verdict verdict)
 {
 	struct record_packet packet;
@@ -162,16 +163,16 @@ tell_engine(const struct session *s, const struct refusal *r, enum verdict verdi
 	text_puts(&path, rundir());
 	text_puts(&path, "/" RUNDIR_EVENT_SOCKET);
 	if (path.cut)
-		return;
+		return false;
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return;
+		return false;
 	record_pack(&rec, &packet);
 	const struct msghdr msg = {
 		.msg_name = &to, .msg_namelen = sizeof(to),
 		.msg_iov = packet.part, .msg_iovlen = (size_t)packet.parts,
 	};
-	(void)sendmsg(fd, &msg, 0);
+	return sendmsg(fd, &msg, 0) >= 0 || errno == EAGAIN;
 }
 
 /* qmail-smtpd says nothing about a refusal by a plugin, so we do: in the words of the plugins that we
@@ -201,7 +202,7 @@ overflow(volatile int *p)
 {
 	volatile int here[1024] = { *p };
 
-	return overflow(here) + here[1];
+	return here[0] != 0 ? 0 : overflow(here) + here[1]; /* it is 0; compilers want to see a way out */
 }
 
 static void
@@ -251,8 +252,13 @@ main(int argc, char **argv)
 	if (!is_refused(&s, &job, &r))
 		return 0;
 	enum verdict verdict = verdict_at(s.stage);
+	if (!tell_engine(&s, &r, verdict) && s.state_ok && !is_of_this_boot(&s.state)) {
+		/* A left-over of a boot before.  What is left to go by is an operator's flag. */
+		s.state_ok = false;
+		if (!is_refused(&s, &job, &r))
+			return 0;
+	}
 	print_reply(&s, &r, verdict);
-	tell_engine(&s, &r, verdict);
 	if (can_log)
 		write_log(&s, check_table, &r);
 	return 0;

@@ -23,15 +23,15 @@ struct server {
 };
 
 static void
-serve(struct server *s, const struct sim_phase *p, enum sim_shape shape, double share, double dt)
+serve(struct server *s, const struct sim_phase *p, const struct sim_day *day, double share, double dt)
 {
 	double in = (p->users + p->strangers * share) * dt, out = p->capacity * dt;
 	/* notqmail preprocesses five times faster than it delivers here; the combined one takes a message out of
 	 * todo when a delivery can begin. */
-	double preprocess = shape == SHAPE_MESS ? 5 * out : out;
+	double preprocess = day->shape == SHAPE_MESS ? 5 * out : out;
 
 	s->arrived += in;
-	s->refused += p->strangers * (1 - share) * dt;
+	s->refused += p->strangers * (1 - share) * dt / (day->bulk > 0 ? day->bulk : 1);
 	s->todo += in;
 	double moved = fmin(s->todo, preprocess);
 	s->todo -= moved;
@@ -180,7 +180,7 @@ run(const struct sim_day *day, struct controller *c)
 		while (at + 1 < day->phases && day->phase[at + 1].at <= t)
 			at++;
 		const struct sim_phase p = phase_at(day, at, t);
-		serve(&s, &p, day->shape, c->share, STEP_MS / 1000.0);
+		serve(&s, &p, day, c->share, STEP_MS / 1000.0);
 		if (c->is_cron)
 			look_cron(c, &s, &p, ms);
 		else
@@ -269,6 +269,11 @@ const struct sim_day sim_days[] = {
 		.name = "blind", .story = "a flood; the probe sees nothing for five minutes of it, so the gate opens",
 		.length = 6000, .floods = 2,
 		.phase = { CALM(0), LOAD(130, 200), DARK(400), LOAD(700, 200), CALM(900) }, .phases = 5,
+	},
+	{
+		.name = "bulk flood", .story = "a flood of clients that bring ten messages each: a refusal turns ten away",
+		.length = 1500, .floods = 1, .bulk = 10,
+		.phase = { CALM(0), LOAD(130, 200), CALM(730) }, .phases = 3,
 	},
 	{
 		.name = "slow scanner", .story = "the usual mail, but the server carries a tenth for ten minutes",

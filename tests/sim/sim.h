@@ -37,6 +37,7 @@ struct sim_day {
 	struct sim_phase phase[12];
 	struct sim_swing swing;
 	size_t phases;
+	double bulk; /* messages that a stranger brings in one session, and a refusal turns away; 0: one */
 	unsigned floods; /* how often it floods */
 };
 

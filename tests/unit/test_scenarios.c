@@ -113,7 +113,9 @@ obey(struct story *s, const char *word)
 	} else {
 		id = reading_find(name);
 		REQUIRE(s, id >= 0, "no such reading: %s", name);
-		s->in.value[id] = (struct reading_value) { .known = *value != '?', .value = atof(value) };
+		s->in.value[id].known = *value != '?';
+		if (*value != '?') /* what is unknown keeps its last number, which nobody may use */
+			s->in.value[id].value = atof(value);
 	}
 }
 

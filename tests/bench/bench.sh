@@ -1,0 +1,119 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+#
+# bench - figures beside their floor or peer, taken in one run, in turn
+#
+# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim]...      (default: all three)
+
+set -u
+LC_ALL=C
+export LC_ALL
+cd "$(dirname -- "$0")/../.." || exit 111
+root=$(pwd)
+B=${B:-build/release}
+case $B in
+/*) ;;
+*) B=$root/$B ;;
+esac
+export B
+work=$(mktemp -d "${TMPDIR:-/tmp}/spillway-bench.XXXXXX") || exit 111
+home=$work/qmail
+daemon=''
+# shellcheck disable=SC2317,SC2329 # called by the trap
+cleanup() {
+	[ -z "$daemon" ] || { kill "$daemon"; wait "$daemon"; } 2>/dev/null
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+export SPILLWAY_RUN_DIR="$work/run"
+
+spillway() {
+	"$B/spillway" -c "$work/spillway.conf" "$@"
+}
+
+start() {
+	tests/standin/mkhome.sh "$home" --plain >/dev/null || exit 111
+	cat >"$work/spillway.conf" <<-E2
+		qmail = { home = "$home"; };
+		service = { user = ""; run_dir = "$work/run"; state_dir = "$work/state"; };
+		probes = { qstat = { every = 0; }; };
+	E2
+	"$B/spillwayd" -c "$work/spillway.conf" 2>"$work/log" &
+	daemon=$!
+	n=0
+	until spillway status >/dev/null 2>&1; do
+		n=$((n + 1))
+		[ "$n" -lt 100 ] || { cat "$work/log" >&2; exit 111; }
+		sleep 0.1
+	done
+}
+
+stop() {
+	kill "$daemon" && wait "$daemon"
+	daemon=''
+	rm -rf "$home" "$work/run" "$work/state"
+}
+
+bench_plugin() {
+	echo "== one exec of a plugin, as qmail-spp does it (target: at most 1.3 times empty, a third of dash, 8 page faults)"
+	start
+	mkdir -p "$work/bin"
+	ln -s "$B/spillway-plugin" "$work/bin/overload"
+	dash=$root/tests/bench/plugins/overload.dash empty=$B/bench-empty ours=$work/bin/overload
+	cd "$home" || exit 111
+	echo "-- calm: nobody is refused"
+	TCPREMOTEIP=192.0.2.1 "$B/bench/spawn" 21 200 "empty static program=$empty" "spillway, state file=$ours" \
+		"dash script, flag=$dash" 2>/dev/null
+	echo "-- an own user: SMTPAUTHUSER is set"
+	SMTPAUTHUSER=alice "$B/bench/spawn" 21 200 "empty static program=$empty" "spillway=$ours" "dash script=$dash" 2>/dev/null
+	echo "-- in a session of the stand-in, what it adds to one MAIL"
+	"$B/bench/mail" pass 21 200 "$B/standin/smtpd" "$home" "no plugin=-" "empty static program=$empty" \
+		"spillway, state file=$ours" "dash script, flag=$dash" 2>/dev/null
+	spillway force overloaded >/dev/null
+	while [ ! -e control/overloaded ]; do sleep 0.05; done
+	echo "-- overloaded: a stranger is refused (the reply, the log line, and for ours the event for the engine)"
+	TCPREMOTEIP=192.0.2.1 "$B/bench/spawn" 21 200 "empty static program=$empty" "spillway, state file=$ours" \
+		"dash script, flag=$dash" 2>/dev/null
+	mv "$work/run/event.sock" "$work/run/event.gone"
+	TCPREMOTEIP=192.0.2.1 "$B/bench/spawn" 21 200 "empty static program=$empty" "spillway, no engine to tell=$ours" 2>/dev/null
+	mv "$work/run/event.gone" "$work/run/event.sock"
+	echo "-- in a session of the stand-in"
+	"$B/bench/mail" refuse 21 100 "$B/standin/smtpd" "$home" "no plugin=-" "empty static program=$empty" \
+		"spillway, state file=$ours" "dash script, flag=$dash" 2>/dev/null
+	cd "$root" || exit 111
+	stop
+}
+
+bench_watch() {
+	echo "== knowing a queue of 100,000 messages"
+	start
+	kill "$daemon" && wait "$daemon"
+	i=0
+	while [ "$i" -lt 23 ]; do
+		(cd "$home/queue/mess/$i" && seq "$((1000000 + i))" 23 "$((1000000 + 99999))" | xargs touch)
+		i=$((i + 1))
+	done
+	"$B/spillwayd" -c "$work/spillway.conf" 2>>"$work/log" &
+	daemon=$!
+	until spillway probes 2>/dev/null | grep -q 'messages *100000'; do
+		sleep 0.2
+	done
+	"$B/bench/watch" "$home" "$work/run/control.sock" "$daemon" "$root/tests/standin/qstat.sh" "${SECONDS_OF_WATCH:-60}"
+	echo "a recount of it, as the daemon tells:"
+	spillway probes | grep -A 20 '^queue' | grep -E 'recount|drift|overflow|cpu'
+	stop
+}
+
+[ $# -gt 0 ] || set -- plugin watch sim
+for what; do
+	case $what in
+	plugin) bench_plugin ;;
+	watch) bench_watch ;;
+	sim)
+		echo "== simulated days"
+		"$B/bench/bench_sim"
+		;;
+	*) sed -n 's/^# Usage: /usage: /p' "$0" >&2; exit 100 ;;
+	esac
+done

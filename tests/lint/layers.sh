@@ -1,0 +1,74 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+#
+# layers - do the rooms keep to the direction of the plan?  Asked of the object files, which can't lie.
+#
+#	lib <- probes, actions, plugins;  all of these but plugins <- controller
+#	decide.o and readings.o: no clock, no I/O, no allocation
+#	only store.c knows SQLite; the plugin needs no shared library but libc
+#
+# Usage: B=build/release tests/lint/layers.sh      TAP; or: layers.sh pure OBJECT... to look at any object
+
+set -u
+cd "$(dirname -- "$0")/../.." || exit 111
+B=${B:-build/release}
+tests=0 failed=0
+
+ok() { # NAME TEXT-OF-WHAT-IS-WRONG
+	tests=$((tests + 1))
+	if [ -z "$2" ]; then
+		echo "ok $tests - $1"
+	else
+		failed=$((failed + 1))
+		echo "not ok $tests - $1"
+		printf '%s\n' "$2" | sed 's/^/# /'
+	fi
+}
+
+defined_in() { # DIRECTORY: symbols that it defines
+	nm --defined-only -g "$B/$1"/*.o 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u
+}
+
+wanted_by() { # OBJECT...: "symbol object"
+	nm -u -A "$@" | awk '{ sub(/:$/, "", $1); sub(/:.*/, "", $1); print $NF, $1 }'
+}
+
+# Which objects of one room use a symbol of another?
+uses() { # ROOM OTHER
+	defined_in "$2" >/tmp/layers.$$
+	wanted_by "$B/$1"/*.o | awk 'NR == FNR { theirs[$1]; next } $1 in theirs { print $2 " uses " $1 }' /tmp/layers.$$ -
+	rm -f /tmp/layers.$$
+}
+
+# What an object needs beyond arithmetic on its arguments.  Names in our own style are allowed when another pure
+# object or lib/ defines them.
+impure() { # OBJECT...
+	wanted_by "$@" | grep -vE '^(mem(cpy|set|move|cmp|chr)|str(len|cmp|ncmp)|floor|fabs|fmin|fmax|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_) ' |
+		grep -vE '^(decide|readings|reading|level|reason|siphash|ip)_[a-z_]+ '
+}
+
+if [ "${1-}" = pure ]; then
+	shift
+	bad=$(impure "$@")
+	[ -z "$bad" ] || { printf '%s\n' "$bad"; exit 1; }
+	exit 0
+fi
+
+for pair in lib:probes lib:actions lib:controller lib:plugin/plugins probes:actions probes:controller probes:plugin/plugins \
+	actions:probes actions:controller actions:plugin/plugins controller:plugin/plugins \
+	plugin/plugins:probes plugin/plugins:actions plugin/plugins:controller; do
+	ok "${pair%:*} does not use ${pair#*:}" "$(uses "${pair%:*}" "${pair#*:}")"
+done
+ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/controller/readings.o")"
+ok "decide has no global variable that changes" "$(nm "$B/controller/decide.o" | grep -i ' [bd] ')"
+ok "only store.c uses SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -v 'controller/store\.o:')"
+ok "only store.c includes sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -v controller/store.c)"
+ok "only the readers of configurations include libconfig.h" \
+	"$(grep -l 'libconfig\.h' ./*/*.[ch] | grep -vE 'controller/config(_report)?\.[ch]')"
+ok "the plugin needs no library but libc" \
+	"$(objdump -p "$B/spillway-plugin" 2>/dev/null | awk '/NEEDED/ && !/libc\.so|ld-linux|musl/ { print }')"
+ok "the plugin's objects do not allocate nor use stdio" \
+	"$(nm -u -A "$B"/plugin/*/*.o | grep -E ' (malloc|calloc|realloc|free|printf|fprintf|snprintf|fopen|puts)$')"
+
+echo "1..$tests"
+[ "$failed" -eq 0 ]

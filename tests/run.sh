@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+#
+# run - run test programs, a few at a time, and tell what failed
+#
+# Usage: tests/run.sh [-j N] NAME=COMMAND ...
+#
+# Each program prints TAP.  One line a program; of those that fail, also what they printed.  What was skipped is listed at the
+# end with its reason.  Exit: 0 when all is well, 1 when a program failed, ended by a signal, or printed no plan.
+
+set -u
+jobs=$(nproc 2>/dev/null || echo 2)
+if [ "${1-}" = -j ]; then
+	jobs=$2
+	shift 2
+fi
+out=$(mktemp -d "${TMPDIR:-/tmp}/run.XXXXXX") || exit 111
+trap 'rm -rf "$out"' EXIT
+export out
+
+# One program: its output into a file, a line about it to stdout.
+# shellcheck disable=SC2016 # expanded by the inner shell
+one='
+name=${1%%=*}; command=${1#*=}
+file=$out/$(printf %s "$name" | tr / _)
+begin=$(date +%s)
+timeout 900 sh -c "$command" >"$file" 2>&1
+code=$?
+took=$(($(date +%s) - begin))
+passed=$(grep -c "^ok " "$file"); skipped=$(grep -c "^ok .*# SKIP" "$file"); failed=$(grep -c "^not ok " "$file")
+if [ "$code" -eq 0 ] && [ "$failed" -eq 0 ] && grep -q "^1\.\.[0-9]" "$file"; then
+	printf "  ok    %-34s %4d tests, %d skipped, %d s\n" "$name" "$passed" "$skipped" "$took"
+else
+	printf "  FAIL  %-34s %4d failed, exit code %d, %d s\n" "$name" "$failed" "$code" "$took"
+	echo "$name" >>"$out/.failed"
+	sed "s/^/        /" "$file" | grep -v "^        ok " | tail -n 60
+fi'
+
+printf '%s\0' "$@" | xargs -0 -n 1 -P "$jobs" sh -c "$one" run
+total=$(cat "$out"/* | grep -c '^ok ')
+skipped=$(cat "$out"/* | grep '^ok .*# SKIP' | sed 's/^ok [0-9]* - //' | sort | uniq -c | sort -rn)
+echo "$total tests passed"
+if [ -n "$skipped" ]; then
+	echo "skipped:"
+	printf '%s\n' "$skipped"
+fi
+if [ -f "$out/.failed" ]; then
+	echo "FAILED: $(tr '\n' ' ' <"$out/.failed")"
+	exit 1
+fi
