@@ -54,6 +54,9 @@ void cli_print_json(const json_t *j);
  * wrong; then *ret_code is the exit code. */
 json_t *client_ask(const struct cli *cli, json_t *request, int *ret_code);
 
+/* The same without a word: whatever the daemon says, "ok" or not, or NULL and why it could not be asked. */
+json_t *client_exchange(const char *run_dir, json_t *request, struct err *why);
+
 /* End leased effects without the daemon. */
 int offline_neutral(struct cli *cli);
 

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "controller/cli.h"
 #include "lib/clock.h"
-#include "lib/fdio.h"
 #include "lib/rundir.h"
 #include "lib/text.h"
 
@@ -21,6 +21,7 @@
 static int
 connect_to(const char *path)
 {
+	const struct timeval deadline = { .tv_sec = DEADLINE_MS / 1000 };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 
 	if (text_copy(to.sun_path, sizeof(to.sun_path), path) < 0)
@@ -28,6 +29,8 @@ connect_to(const char *path)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	/* A daemon that is stopped lets its backlog fill up, and then connect() waits. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline));
 	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0) {
 		int e = -errno;
 
@@ -65,40 +68,67 @@ read_reply(int fd)
 	return buf;
 }
 
+/* A daemon that has too many clients hangs up at once: that is an answer, not a reason to die of SIGPIPE. */
+static int
+send_all(int fd, const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 static int
 send_request(int fd, json_t *request)
 {
 	char *text = json_dumps(request, JSON_COMPACT);
-	int r = text == NULL ? -ENOMEM : fd_write_all(fd, text, strlen(text));
+	int r = text == NULL ? -ENOMEM : send_all(fd, text, strlen(text));
 
 	free(text);
-	return r < 0 ? r : fd_write_all(fd, "\n", 1);
+	return r < 0 ? r : send_all(fd, "\n", 1);
 }
 
 json_t *
-client_ask(const struct cli *cli, json_t *request, int *ret_code)
+client_exchange(const char *run_dir, json_t *request, struct err *why)
 {
 	char path[CFG_STRING_MAX + 32];
 	json_t *reply = NULL;
 
-	(void)snprintf(path, sizeof(path), "%s/" RUNDIR_CONTROL_SOCKET, cli->run_dir);
+	(void)snprintf(path, sizeof(path), "%s/" RUNDIR_CONTROL_SOCKET, run_dir);
 	int fd = connect_to(path);
 	int r = fd < 0 ? fd : send_request(fd, request);
 	json_decref(request);
 	if (r < 0) {
-		*ret_code = cli_fail(CLI_TEMPORARY, "cannot ask the daemon at %s: %s; does spillwayd run?", path,
-			strerror(-r));
+		(void)err_set(why, r, "cannot ask the daemon at %s: %s; does spillwayd run?", path, strerror(-r));
 	} else {
 		char *text = read_reply(fd);
 
 		reply = text != NULL ? json_loads(text, 0, NULL) : NULL;
 		free(text);
 		if (reply == NULL)
-			*ret_code = cli_fail(CLI_TEMPORARY, "the daemon at %s does not answer", path);
+			(void)err_set(why, -ETIMEDOUT, "the daemon at %s does not answer", path);
 	}
 	if (fd >= 0)
 		(void)close(fd);
-	if (reply != NULL && !json_is_true(json_object_get(reply, "ok"))) {
+	return reply;
+}
+
+json_t *
+client_ask(const struct cli *cli, json_t *request, int *ret_code)
+{
+	struct err why;
+	json_t *reply = client_exchange(cli->run_dir, request, &why);
+
+	if (reply == NULL) {
+		*ret_code = cli_fail(CLI_TEMPORARY, "%s", why.text);
+	} else if (!json_is_true(json_object_get(reply, "ok"))) {
 		const char *error = json_string_value(json_object_get(reply, "error"));
 
 		*ret_code = cli_fail((int)json_integer_value(json_object_get(reply, "code")), "%s",

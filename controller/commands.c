@@ -119,7 +119,11 @@ gate_word(const struct engine *e)
 static json_t *
 describe_config(const struct engine *e)
 {
-	return json_pack("{s:s, s:b, s:s?}", "path", e->config_path, "ok", e->reload.ok, "error",
+	json_t *path = json_string(e->config_path);
+
+	if (path == NULL)
+		path = json_string("(not UTF-8)");
+	return json_pack("{s:o, s:b, s:s?}", "path", path, "ok", e->reload.ok, "error",
 		e->reload.ok ? NULL : e->reload.error);
 }
 
@@ -254,6 +258,20 @@ may_change(const struct engine *e, const struct control_peer *peer)
 	return false;
 }
 
+/* Once for each user: whoever may not change anything shall not be able to fill the log either. */
+static void
+tell_off(struct engine *e, uid_t uid, const char *who, const char *name)
+{
+	struct config_ids *told = &e->told_off;
+
+	if (has_id(told, uid))
+		return;
+	if (told->n == CFG_LIST_MAX)
+		told->n = 0;
+	told->id[told->n++] = uid;
+	log_warning("control", "%s may not %s (this is told once)", who, name);
+}
+
 json_t *
 commands_handle(const json_t *request, const struct control_peer *peer, uint64_t client, void *arg)
 {
@@ -267,7 +285,7 @@ commands_handle(const json_t *request, const struct control_peer *peer, uint64_t
 		if (name == NULL || strcmp(name, commands[i].name) != 0)
 			continue;
 		if (commands[i].changes && !may_change(e, peer)) {
-			log_warning("control", "%s may not %s", who, name);
+			tell_off(e, peer->uid, who, name);
 			return refuse(100, "only root and service.operators may change anything");
 		}
 		return commands[i].run(e, &call);

@@ -57,7 +57,7 @@ duration_of(const config_setting_t *s, int64_t *ret)
 
 		if (!(fabs(v) < 1e15))
 			return -ERANGE;
-		*ret = (int64_t)v;
+		*ret = llround(v); /* 1.001 is a little less than that in binary */
 		return 0;
 	}
 	return -EINVAL;
@@ -163,16 +163,21 @@ read_string(struct config_reader *r, const config_setting_t *s, const struct cfg
 static void
 read_list(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, struct cfg_list *at)
 {
+	const char *single = config_setting_get_string(s); /* "a" for [ "a" ], "" for [ ] */
 	int type = config_setting_type(s);
 	struct cfg_list list = { 0 };
 
-	if (type == CONFIG_TYPE_STRING) {
-		list.n = read_string(r, s, row, config_setting_get_string(s), list.s[0]);
-	} else if (type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST) {
+	if (single == NULL && type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST) {
 		config_complain(r, s, "not a list", "[ \"a\", \"b\" ]");
 		return;
 	}
-	int n = type == CONFIG_TYPE_STRING ? 0 : config_setting_length(s);
+	if (single != NULL && single[0] != '\0') {
+		list.n = 1;
+		if (read_string(r, s, row, single, list.s[0]))
+			*at = list;
+		return;
+	}
+	int n = single != NULL ? 0 : config_setting_length(s);
 	if (n > CFG_LIST_MAX) {
 		config_complain(r, s, "too long", "a list of at most 16");
 		return;
@@ -185,7 +190,7 @@ read_list(struct config_reader *r, const config_setting_t *s, const struct cfg_r
 		else if (read_string(r, s, row, text, list.s[list.n]))
 			list.n++;
 	}
-	if (n == 0 && list.n == 0 && (row->flags & CFG_MAY_BE_EMPTY) == 0)
+	if (n == 0 && (row->flags & CFG_MAY_BE_EMPTY) == 0)
 		config_complain(r, s, "empty", "a list with at least one element");
 	else
 		*at = list;
@@ -248,7 +253,7 @@ read_mark(struct config_reader *r, const config_setting_t *s, enum reading_unit 
 		config_complain(r, s, d < 0 ? "too small" : "too large", allowed);
 		return false;
 	}
-	*ret = d;
+	*ret = fabs(d); /* -0.0 is 0 */
 	return true;
 }
 
@@ -457,12 +462,14 @@ static void
 check_homes(struct config_reader *r, const config_t *tree)
 {
 	const struct cfg_list *homes = &r->out->qmail.homes;
+	const config_setting_t *s = config_lookup(tree, "qmail.homes");
 
+	if (s == NULL)
+		s = config_lookup(tree, "qmail.home");
 	for (unsigned i = 0; i < homes->n; i++)
 		for (unsigned j = 0; j < i; j++)
 			if (strcmp(homes->s[i], homes->s[j]) == 0)
-				config_complain(r, config_lookup(tree, "qmail.homes"),
-					"names a home twice", "each once");
+				config_complain(r, s, "names a home twice", "each once");
 }
 
 static int

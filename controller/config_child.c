@@ -66,14 +66,14 @@ config_child_poll(struct config_child *c, mono_t now)
 		child_abandon(&c->child);
 		add_error(c, "the reader of the configuration did not end within %d ms",
 			CONFIG_CHILD_DEADLINE_MS);
-		return -EINVAL;
+		return -ETIMEDOUT;
 	}
 	if (status == 0 && c->child.out.len == sizeof(c->config) && !c->child.out.overflow)
 		return 0;
 	if (c->errors[0] == '\0')
 		add_error(c, "the reader of the configuration ended with %s %d and no word",
 			status >= 256 ? "signal" : "exit code", status >= 256 ? status - 256 : status);
-	return -EINVAL;
+	return status == 111 ? -EIO : -EINVAL;
 }
 
 void

@@ -28,8 +28,8 @@ struct config_child {
  * Returns 0, or -Exxx with the reason (-ENOENT: no such file). */
 int config_child_start(struct config_child *c, const char *path, struct err *why);
 
-/* Has it ended?  Returns -EAGAIN while it runs; 0 with c->config valid; or -EINVAL with c->errors (terminated
- * lines). */
+/* Has it ended?  Returns -EAGAIN while it runs; 0 with c->config valid; or, with c->errors (terminated lines), -EINVAL
+ * when the file is wrong, -ETIMEDOUT or -EIO when it could not be read this time. */
 int config_child_poll(struct config_child *c, mono_t now);
 
 void config_child_abandon(struct config_child *c);

@@ -279,11 +279,25 @@ config_walk(void (*each)(const char *key, const struct cfg_row *row, void *arg),
 }
 
 static void
+print_string(FILE *f, const char *s)
+{
+	(void)fputc('"', f);
+	for (; *s != '\0'; s++) {
+		if (*s == '"' || *s == '\\')
+			(void)fputc('\\', f);
+		(void)fputc(*s, f);
+	}
+	(void)fputc('"', f);
+}
+
+static void
 print_list(FILE *f, const struct cfg_list *list)
 {
 	(void)fprintf(f, "[ ");
-	for (unsigned i = 0; i < list->n; i++)
-		(void)fprintf(f, "%s\"%s\"", i > 0 ? ", " : "", list->s[i]);
+	for (unsigned i = 0; i < list->n; i++) {
+		(void)fprintf(f, "%s", i > 0 ? ", " : "");
+		print_string(f, list->s[i]);
+	}
 	(void)fprintf(f, " ]");
 }
 
@@ -312,7 +326,7 @@ print_value(FILE *f, const struct cfg_row *row, const void *at)
 		break;
 	case CFG_NAME:
 	case CFG_PATH:
-		(void)fprintf(f, "\"%s\"", (const char *)at);
+		print_string(f, at);
 		break;
 	case CFG_NAMES:
 	case CFG_PATHS:

@@ -139,6 +139,7 @@ length_until(const struct scan *s, size_t from, const char *mark)
 	return at != NULL ? (size_t)(at - s->p) + strlen(mark) : left(s);
 }
 
+/* 0: it does not end. */
 static size_t
 string_length(const struct scan *s)
 {
@@ -146,7 +147,16 @@ string_length(const struct scan *s)
 
 	while (i < left(s) && s->p[i] != '"')
 		i += s->p[i] == '\\' ? 2 : 1;
-	return i < left(s) ? i + 1 : left(s);
+	return i < left(s) ? i + 1 : 0;
+}
+
+/* 0: it does not end. */
+static size_t
+comment_length(const struct scan *s)
+{
+	size_t n = length_until(s, 2, "*/");
+
+	return n >= 4 && memcmp(s->p + n - 2, "*/", 2) == 0 ? n : 0;
 }
 
 static size_t
@@ -171,6 +181,16 @@ name_length(const struct scan *s)
 	return i;
 }
 
+/* `text` has no end of its own. */
+static bool
+is_digits(const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isdigit((unsigned char)text[i]) && text[i] != '+' && text[i] != '-')
+			return false;
+	return true;
+}
+
 /* Does an integer of `n` characters fit into 32 bits (0), 64 bits (1), or neither (-ERANGE)?  -EINVAL: no integer. */
 static int
 integer_width(const char *text, size_t n)
@@ -178,7 +198,7 @@ integer_width(const char *text, size_t n)
 	char buf[40], *end;
 
 	if (n >= sizeof(buf))
-		return strspn(text, "+-0123456789") >= n ? -ERANGE : -EINVAL;
+		return is_digits(text, n) ? -ERANGE : -EINVAL;
 	memcpy(buf, text, n);
 	buf[n] = '\0';
 	size_t digits = n;
@@ -327,7 +347,15 @@ starts_number(const struct scan *s)
 
 	if ((*p == '+' || *p == '-') && left(s) > 1)
 		p++;
-	return isdigit((unsigned char)*p);
+	return isdigit((unsigned char)*p) || *p == '.';
+}
+
+/* A text or a comment, `n` bytes.  One that goes on behind its file would end where it likes: libconfig would then
+ * take for a directive what we took for text. */
+static int
+copy_whole(struct scan *s, size_t n, const char *what)
+{
+	return n > 0 ? copy(s, n) : fail_at(s, "a %s that begins here does not end", what);
 }
 
 static int
@@ -336,11 +364,13 @@ scan_token(struct scan *s, const char *begin)
 	if (*s->p == '#' || looking_at(s, "//"))
 		return copy(s, length_until(s, 1, "\n"));
 	if (looking_at(s, "/*"))
-		return copy(s, length_until(s, 2, "*/"));
+		return copy_whole(s, comment_length(s), "comment");
 	if (*s->p == '"')
-		return copy(s, string_length(s));
+		return copy_whole(s, string_length(s), "text");
 	if (looking_at(s, "@include") && at_line_start(s, begin))
 		return include(s);
+	if (*s->p == '@') /* libconfig could find it at the start of a line, behind what was included */
+		return fail_at(s, "@: allowed is @include \"FILE\", on a line of its own");
 	if (starts_number(s))
 		return copy_number(s);
 	if (isalpha((unsigned char)*s->p) || *s->p == '*')

@@ -16,13 +16,14 @@
 #include "lib/rundir.h"
 
 #define PAUSE_MS 1000 /* after accept() failed: no descriptors left */
-#define REPLY_DEADLINE_MS 5000 /* for replies that wait for the disk */
+#define REPLY_DEADLINE_MS 6500 /* for replies that wait for the disk, or for the reader of a configuration */
 
 struct client {
 	struct control *control;
 	uint64_t number; /* 0: free */
 	struct control_peer peer;
 	struct bufferevent *io;
+	struct event *deadline; /* of the whole, however busy the client is; kept for the next one */
 	bool answered;
 };
 
@@ -39,6 +40,7 @@ struct control {
 static void
 drop(struct client *c)
 {
+	(void)event_del(c->deadline);
 	bufferevent_free(c->io); /* closes the socket */
 	c->io = NULL;
 	c->number = 0;
@@ -56,8 +58,17 @@ set_deadline(struct client *c, int ms)
 {
 	const struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 
-	/* Reading too: a client that waits for its reply is not dropped before that. */
-	(void)bufferevent_set_timeouts(c->io, &tv, &tv);
+	/* Not bufferevent_set_timeouts(): those begin anew with each byte, and a byte a second would hold a place for
+	 * an hour. */
+	(void)event_add(c->deadline, &tv);
+}
+
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	drop_bad(arg);
 }
 
 /* --- answering ------------------------------------------------------------------------------- */
@@ -148,13 +159,9 @@ on_written(struct bufferevent *io, void *arg)
 static void
 on_end(struct bufferevent *io, short what, void *arg)
 {
-	struct client *c = arg;
-
 	(void)io;
-	if ((what & BEV_EVENT_TIMEOUT) != 0)
-		drop_bad(c);
-	else
-		drop(c);
+	(void)what;
+	drop(arg);
 }
 
 /* Returns false when the kernel does not say: then nobody is there. */
@@ -203,9 +210,11 @@ on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *
 	(void)from;
 	(void)len;
 	struct client *place = identify(fd, &peer) ? find_place(c, peer.uid) : NULL;
-	if (place == NULL
-		|| (place->io = bufferevent_socket_new(evconnlistener_get_base(listener), fd,
-			BEV_OPT_CLOSE_ON_FREE)) == NULL) {
+	struct event_base *base = evconnlistener_get_base(listener);
+	if (place != NULL && place->deadline == NULL)
+		place->deadline = evtimer_new(base, on_deadline, place);
+	if (place == NULL || place->deadline == NULL
+		|| (place->io = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE)) == NULL) {
 		c->dropped++;
 		(void)close(fd);
 		return;
@@ -247,9 +256,12 @@ control_free(struct control *c)
 {
 	if (c == NULL)
 		return;
-	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
+	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
 		if (c->client[i].number != 0)
 			drop(&c->client[i]);
+		if (c->client[i].deadline != NULL)
+			event_free(c->client[i].deadline);
+	}
 	if (c->listener != NULL)
 		evconnlistener_free(c->listener);
 	else if (c->fd >= 0)

@@ -34,7 +34,10 @@ struct override {
 	wall_t until_wall; /* for people */
 	char who[STORE_WHO_MAX];
 	char reason[STORE_TEXT_MAX];
-	uint64_t unwritten; /* id of the message that makes it durable, 0: it is */
+	bool spoken; /* a person has said something since the start: what was stored before is out of date */
+	uint64_t unwritten; /* id of the message that makes it durable, 0: none is on its way */
+	bool lost; /* it could not be written: once more at retry_at */
+	mono_t retry_at;
 	uint64_t client; /* waits for that on the control socket, 0: nobody */
 	mono_t answer_by;
 };
@@ -85,6 +88,7 @@ struct engine {
 	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
 	mono_t started;
 	uint64_t refused; /* commands refused for load since the start */
+	struct config_ids told_off; /* users who wanted to change something and may not: each is logged once */
 	struct override override;
 	struct episode episode;
 	struct reload reload;

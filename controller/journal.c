@@ -98,7 +98,8 @@ journal_new(struct event_base *base, int fd, journal_done *done, journal_overrid
 	j->done = done;
 	j->override = override;
 	j->arg = arg;
-	j->next_id = 1;
+	/* Not from 1: answers to the engine before us may still be on the way, and must not pass for answers to us. */
+	j->next_id = (uint64_t)mono_now().ms << 16 | 1;
 	j->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, j);
 	j->writable = event_new(base, fd, EV_WRITE, on_writable, j);
 	if (j->readable == NULL || j->writable == NULL || event_add(j->readable, NULL) < 0) {

@@ -46,11 +46,12 @@ put_line(const char *line, size_t len)
 	if (budget.lost > 0) {
 		int n = snprintf(count, sizeof(count), "warning: log: %lu lines lost\n", budget.lost);
 
-		(void)!write(STDERR_FILENO, count, (size_t)n);
-		budget.lost = 0;
+		if (write(STDERR_FILENO, count, (size_t)n) > 0)
+			budget.lost = 0;
 	}
 	budget.lines++;
-	(void)!write(STDERR_FILENO, line, len); /* no place left to tell an error */
+	if (write(STDERR_FILENO, line, len) < 0)
+		budget.lost++; /* a full disk, perhaps */
 }
 
 void

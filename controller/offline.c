@@ -95,7 +95,8 @@ offline_neutral(struct cli *cli)
 
 	if (homes.n == 0) {
 		add_noted_homes(&homes, cli->run_dir);
-		for (unsigned i = 0; i < cli->config.qmail.homes.n; i++)
+		/* Without a configuration its default is a guess, worse than any note. */
+		for (unsigned i = 0; i < cli->config.qmail.homes.n && (cli->config_ok || homes.n == 0); i++)
 			add_home(&homes, cli->config.qmail.homes.s[i]);
 	}
 	if (!cli->config_ok)

@@ -6,6 +6,7 @@
 #include "controller/engine_state.h"
 
 #define ANSWER_MS 2000 /* so long a person waits for the disk */
+#define RETRY_MS 5000
 
 static const char undurable[] = "in force now, but not yet written, so a restart would forget it: ";
 
@@ -37,9 +38,11 @@ store_it(struct engine *e, uint64_t client)
 	memcpy(row.who, o->who, sizeof(row.who));
 	memcpy(row.reason, o->reason, sizeof(row.reason));
 	o->unwritten = journal_put_override(e->journal, &row);
+	o->lost = o->unwritten == 0;
+	o->retry_at = mono_after(now, RETRY_MS);
 	o->client = client;
 	o->answer_by = mono_after(now, ANSWER_MS);
-	if (o->unwritten == 0) {
+	if (o->lost) {
 		o->client = 0;
 		if (client != 0)
 			control_reply(e->control, client, reply_of(e, false, "the recorder does not keep up"));
@@ -64,6 +67,7 @@ void
 override_set(struct engine *e, enum level level, int64_t for_ms, const char *who, const char *reason,
 	uint64_t client)
 {
+	e->override.spoken = true;
 	set(e, level, for_ms, who, reason);
 	log_info("engine", "level %s forced by %s for %lld s: %s", level_name(level), who,
 		(long long)(for_ms / 1000), reason);
@@ -77,6 +81,7 @@ override_clear(struct engine *e, const char *who, const char *reason, uint64_t c
 
 	if (o->set)
 		log_info("engine", "override ended by %s: %s", who, reason);
+	o->spoken = true;
 	o->set = false;
 	(void)snprintf(o->who, sizeof(o->who), "%s", who);
 	(void)snprintf(o->reason, sizeof(o->reason), "%s", reason);
@@ -90,6 +95,8 @@ override_step(struct engine *e, mono_t now)
 
 	if (o->set && now.ms >= o->until.ms)
 		override_clear(e, "spillway", "its time is over", 0);
+	if (o->lost && now.ms >= o->retry_at.ms)
+		store_it(e, 0);
 	if (o->client != 0 && now.ms >= o->answer_by.ms) {
 		control_reply(e->control, o->client, reply_of(e, false, "the database does not answer"));
 		o->client = 0;
@@ -104,6 +111,8 @@ override_stored(struct engine *e, uint64_t id, bool ok, const char *text)
 	if (id != o->unwritten)
 		return; /* of a word that was overtaken */
 	o->unwritten = 0;
+	o->lost = !ok;
+	o->retry_at = mono_after(turn_now(&e->turn), RETRY_MS);
 	if (o->client != 0)
 		control_reply(e->control, o->client, reply_of(e, ok, text));
 	o->client = 0;
@@ -117,10 +126,13 @@ remaining(const struct engine *e, const struct store_override *o, mono_t now)
 	int64_t left = o->remaining_ms;
 
 	if (memcmp(o->boot_id, e->boot_id, sizeof(e->boot_id)) == 0) {
-		left = mono_since(now, o->until_mono);
+		if (__builtin_sub_overflow(o->until_mono.ms, now.ms, &left))
+			return 0; /* not of ours */
 	} else {
-		int64_t by_wall = o->until.ms - wall_now().ms;
+		int64_t by_wall;
 
+		if (__builtin_sub_overflow(o->until.ms, wall_now().ms, &by_wall))
+			return 0;
 		if (by_wall < left)
 			left = by_wall;
 	}
@@ -134,7 +146,7 @@ override_restore(struct engine *e, const struct store_override *o)
 {
 	int64_t left = o->set ? remaining(e, o, turn_now(&e->turn)) : 0;
 
-	if (left <= 0 || e->override.set) /* a person was quicker than the disk */
+	if (left <= 0 || e->override.spoken) /* a person was quicker than the disk */
 		return;
 	set(e, o->level, left, o->who, o->reason);
 	log_info("engine", "level %s is still forced by %s, for another %lld s: %s", level_name(o->level),
@@ -152,5 +164,5 @@ override_describe(struct engine *e)
 	wall_format(o->until_wall, until);
 	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:b}", "level", level_name(o->level), "until", until,
 		"remaining_ms", (json_int_t)mono_since(turn_now(&e->turn), o->until), "who", o->who,
-		"reason", o->reason, "durable", o->unwritten == 0);
+		"reason", o->reason, "durable", o->unwritten == 0 && !o->lost);
 }

@@ -40,7 +40,10 @@ static bool
 is_final(const struct identity *id)
 {
 	uid_t r, e, s;
+	gid_t gr, ge, gs;
 
+	if (getresgid(&gr, &ge, &gs) < 0 || gr != id->gid || ge != id->gid || gs != id->gid)
+		return false;
 	if (id->uid == 0)
 		return true;
 	return setuid(0) < 0 && setreuid((uid_t)-1, 0) < 0 && getresuid(&r, &e, &s) == 0 && r == id->uid

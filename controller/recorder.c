@@ -26,6 +26,7 @@ struct recorder {
 	struct recorder_message *backlog; /* RECORDER_BACKLOG */
 	size_t n;
 	uint64_t rows, dropped;
+	uint64_t asked; /* id of a question for the override that could not be answered yet, 0: none */
 	mono_t next_write, next_status, next_trim;
 	char trouble[STORE_TEXT_MAX]; /* "" when all is well */
 	char note[STORE_TEXT_MAX]; /* what was set aside */
@@ -94,16 +95,32 @@ drop_backlog(struct recorder *r)
 	r->n = 0;
 }
 
-static void
-answer_override(struct recorder *r, uint64_t id)
+/* The newest word: one that is still to be written, else the one in the database. */
+static bool
+find_override(struct recorder *r, struct store_override *ret)
 {
-	struct recorder_answer a = { .kind = ANSWER_OVERRIDE, .id = id };
 	struct err why;
 
-	if (r->store == NULL || store_get_override(r->store, &a.override, &why) < 0)
-		answer_id(r, ANSWER_FAILED, id);
-	else
-		answer(r, &a);
+	for (size_t i = r->n; i > 0; i--) {
+		if (r->backlog[i - 1].kind == RECORD_OVERRIDE) {
+			*ret = r->backlog[i - 1].u.override;
+			return true;
+		}
+	}
+	return r->store != NULL && store_get_override(r->store, ret, &why) == 0;
+}
+
+/* An engine asks once, at its start: while the database can't be read the question waits, or what a person had said
+ * would be forgotten. */
+static void
+answer_override(struct recorder *r)
+{
+	struct recorder_answer a = { .kind = ANSWER_OVERRIDE, .id = r->asked };
+
+	if (r->asked == 0 || !find_override(r, &a.override))
+		return;
+	answer(r, &a);
+	r->asked = 0;
 }
 
 static void
@@ -116,12 +133,13 @@ take_messages(struct recorder *r)
 		if (n != sizeof(m))
 			continue;
 		if (m.kind == RECORD_ASK_OVERRIDE)
-			answer_override(r, m.id);
+			r->asked = m.id;
 		else if (m.kind == RECORD_LIMITS)
 			r->limits = m.u.limits;
 		else
 			r->backlog[r->n++] = m;
 	}
+	answer_override(r);
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
@@ -157,6 +175,16 @@ write_batch(struct recorder *r, struct err *why)
 	return e;
 }
 
+/* A person who waits for an answer gets it now; the message itself is kept. */
+static void
+refuse_waiting(struct recorder *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		answer_id(r, ANSWER_FAILED, r->backlog[i].id);
+		r->backlog[i].id = 0;
+	}
+}
+
 static void
 reopen(struct recorder *r, mono_t now)
 {
@@ -164,9 +192,12 @@ reopen(struct recorder *r, mono_t now)
 
 	store_close(r->store);
 	r->store = NULL;
-	if (store_open(r->dir, &r->store, &note, &why) < 0) {
+	int e = store_open(r->dir, &r->store, &note, &why);
+	if (e < 0) {
 		r->store = NULL;
 		set_trouble(r, why.text, now);
+		if (e != -EAGAIN)
+			refuse_waiting(r);
 		r->next_write = mono_after(now, RETRY_MS);
 		return;
 	}
@@ -176,17 +207,13 @@ reopen(struct recorder *r, mono_t now)
 	}
 }
 
-/* A failed batch is kept while there is room for it, but a person who waits for an answer gets it now. */
+/* A failed batch is kept while there is room for it.  Who holds the lock lets it go again. */
 static void
 batch_failed(struct recorder *r, int e, const struct err *why, mono_t now)
 {
 	set_trouble(r, why->text, now);
-	for (size_t i = 0; i < r->n; i++) {
-		if (r->backlog[i].id != 0 && e != -EAGAIN) {
-			answer_id(r, ANSWER_FAILED, r->backlog[i].id);
-			r->backlog[i].id = 0;
-		}
-	}
+	if (e != -EAGAIN)
+		refuse_waiting(r);
 	if (r->n == RECORDER_BACKLOG)
 		drop_backlog(r);
 	r->next_write = mono_after(now, e == -EAGAIN ? LOCK_RETRY_MS : RETRY_MS);
@@ -219,6 +246,7 @@ write_backlog(struct recorder *r, mono_t now)
 	r->rows += r->n;
 	r->n = 0;
 	r->next_write = mono_after(now, BATCH_MS);
+	answer_override(r);
 }
 
 static void
@@ -247,12 +275,13 @@ static void
 turn(struct recorder *r)
 {
 	struct pollfd p = { .fd = r->engine, .events = r->n < RECORDER_BACKLOG ? POLLIN : 0 };
-	int64_t wait = r->n > 0 || r->store == NULL ? mono_since(mono_now(), r->next_write) : BATCH_MS * 10;
+	bool work = r->n > 0 || r->store == NULL || r->asked != 0;
+	int64_t wait = work ? mono_since(mono_now(), r->next_write) : BATCH_MS * 10;
 
 	(void)poll(&p, 1, wait < 0 ? 0 : wait > 1000 ? 1000 : (int)wait);
 	take_messages(r);
 	mono_t now = mono_now();
-	if (now.ms >= r->next_write.ms && (r->n > 0 || r->store == NULL))
+	if (now.ms >= r->next_write.ms && (r->n > 0 || r->store == NULL || r->asked != 0))
 		write_backlog(r, now);
 	else if (r->store != NULL && is_urgent(r) && r->trouble[0] == '\0')
 		write_backlog(r, now);

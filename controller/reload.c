@@ -44,6 +44,15 @@ tell(struct engine *e, bool ok, const char *text)
 	engine_change(e, STORE_CONFIG, e->stance.level, e->stance.level, ok ? "reloaded" : first, "");
 }
 
+/* Bytes of the file stand in some messages, and what is not UTF-8 can't be told in JSON: `status` would be mute. */
+static void
+make_plain(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((*text < ' ' && *text != '\n') || *text > '~')
+			*text = '?';
+}
+
 /* The end of one reload, well or not.  If it was asked for again meanwhile, once more: a thousand SIGHUPs
  * make two reloads. */
 static void
@@ -58,11 +67,12 @@ finish(struct engine *e, bool ok, const char *text)
 	r->ok = ok;
 	r->at = wall_now();
 	(void)snprintf(r->error, sizeof(r->error), "%s", ok ? "" : text);
+	make_plain(r->error);
 	tell(e, ok, text);
 	if (r->client != 0)
 		control_reply(e->control, r->client, ok
 			? json_pack("{s:b, s:s}", "ok", 1, "note", text)
-			: json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 1, "error", text));
+			: json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 1, "error", r->error));
 	r->client = 0;
 	if (r->again) {
 		r->again = false;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Options, directories, the lock; then the keeper takes over. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -55,15 +56,16 @@ read_config(const char *path, struct config *ret)
 {
 	static struct config_child child;
 	const char *env = getenv(RUNDIR_ENV);
+	int r = config_child_read(path, &child);
 
-	if (config_child_read(path, &child) < 0) {
+	if (r < 0) {
 		for (const char *line = child.errors; *line != '\0';) {
 			int n = (int)strcspn(line, "\n");
 
 			log_error("config", "%.*s", n, line);
 			line += n + (line[n] == '\n');
 		}
-		return -EINVAL;
+		return r;
 	}
 	*ret = child.config;
 	if (env != NULL && env[0] == '/' && text_copy(ret->service.run_dir, CFG_STRING_MAX, env) < 0) {
@@ -74,7 +76,34 @@ read_config(const char *path, struct config *ret)
 	return 0;
 }
 
-/* Make a directory of the engine's, or take one that is its own or ours already. */
+/* A machine so busy that the configuration can't be read is no reason to stay down for good. */
+static bool
+is_temporary(int r)
+{
+	return r == -ETIMEDOUT || r == -EIO || r == -EAGAIN || r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
+/* What can't be read is not. */
+static bool
+is_empty(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e = NULL;
+
+	if (d == NULL) {
+		if (fd >= 0)
+			(void)close(fd);
+		return false;
+	}
+	while ((e = readdir(d)) != NULL && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0))
+		;
+	(void)closedir(d);
+	return e == NULL;
+}
+
+/* Make a directory of the engine's, or take one that is its own or, while it is empty, ours: with `state_dir = "/var/lib"` or
+ * a link planted in /tmp, root's own would be given away otherwise. */
 static int
 open_directory(const char *path, mode_t mode, const struct identity *id)
 {
@@ -92,6 +121,11 @@ open_directory(const char *path, mode_t mode, const struct identity *id)
 	}
 	if (st.st_uid != owner && st.st_uid != geteuid()) {
 		log_error("keeper", "%s belongs to uid %u; allowed: uid %u", path, st.st_uid, owner);
+		return -EPERM;
+	}
+	if (st.st_uid != owner && !is_empty(fd)) {
+		log_error("keeper", "%s belongs to uid %u and is not empty; allowed: one of uid %u (chown -R), or an empty one",
+			path, st.st_uid, owner);
 		return -EPERM;
 	}
 	if (id->drop && fchown(fd, id->uid, id->gid) < 0) {
@@ -146,8 +180,9 @@ run(const char *path)
 	struct keeper_setup setup = { .config = &config, .config_path = path };
 	struct err why;
 
-	if (read_config(path, &config) < 0)
-		return EXIT_USAGE;
+	int r = read_config(path, &config);
+	if (r < 0)
+		return is_temporary(r) ? EXIT_TEMPORARY : EXIT_USAGE;
 	if (privilege_find(config.service.user, &config.service.groups, &setup.identity, &why) < 0) {
 		log_error("config", "%s; allowed: names that exist, or service.user = \"\" to stay who we are",
 			why.text);
@@ -157,7 +192,7 @@ run(const char *path)
 	setup.state_dir = open_directory(config.service.state_dir, 0750, &setup.identity);
 	if (setup.run_dir < 0 || setup.state_dir < 0)
 		return EXIT_TEMPORARY;
-	int r = take_lock(setup.run_dir);
+	r = take_lock(setup.run_dir);
 	if (r != 0)
 		return r;
 	note_homes(setup.run_dir, &config.qmail.homes);

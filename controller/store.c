@@ -95,6 +95,7 @@ error_of(int rc)
 		return -EAGAIN;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
+	case SQLITE_ERROR: /* a table is missing, or the format is one that SQLite does not know */
 		return -EUCLEAN;
 	case SQLITE_FULL:
 		return -ENOSPC;
@@ -413,7 +414,9 @@ store_open_readonly(const char *dir, struct store **ret, struct err *why)
 		(void)sqlite3_busy_timeout(s->db, 2000);
 		int64_t version = ask_number(s, "PRAGMA user_version");
 
-		if (version != STORE_SCHEMA)
+		if (version < 0)
+			r = fail(s, sqlite3_errcode(s->db), why);
+		else if (version != STORE_SCHEMA)
 			r = err_set(why, -EPROTO, "%s: schema %lld, ours is %d", s->path, (long long)version,
 				STORE_SCHEMA);
 	}

@@ -188,7 +188,8 @@ look(struct watched *p, bool news)
 		fail(p, r, &why);
 	} else {
 		take(p, &s, now);
-		if (p->failing && r == 0) {
+		/* A look that tells nothing (qmail-qstat has just been started) is no proof that all is well. */
+		if (p->failing && r == 0 && s.told != 0) {
 			p->failing = false;
 			(void)log_edge(&p->memory, LOG_INFO, p->ops->name, NULL);
 		}

@@ -3,8 +3,8 @@
  * guard - the plugin can only fail open
  *
  * A plugin that dies by a signal makes qmail-spp answer "451 ... child crashed" to every client, so every
- * signal that a bug can raise ends in a quiet exit.  The handlers run on a stack of their own, for a stack overflow is
- * one of the bugs.  Builds with sanitizers leave the handlers out, so that bugs are seen.
+ * signal that a bug or a limit can raise ends in a quiet exit.  The handlers run on a stack of their own, for
+ * a stack overflow is one of the bugs.  Builds with sanitizers leave the handlers out, so that bugs are seen.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -30,17 +30,22 @@ static void
 catch_signals(void)
 {
 	static const int signals[] = {
-		SIGALRM, SIGTERM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS,
+		SIGALRM, SIGTERM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS,
+		SIGXCPU, SIGXFSZ, /* softlimit -t, -f: the log may be a file */
 	};
 	static unsigned char stack[STACK_SIZE];
 	const stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
 	struct sigaction sa = { .sa_handler = give_up, .sa_flags = SA_ONSTACK };
+	sigset_t none;
 
 	(void)sigaltstack(&alternate, NULL); /* without it only stack overflows are not caught */
 	for (size_t i = 0; i < countof(signals); i++)
 		(void)sigaction(signals[i], &sa, NULL);
 	/* Inherited so from qmail-smtpd, but not from a person's shell: a reader that is gone is no crash. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* A mask is inherited too: behind it the timer would never strike, and a fault would kill. */
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 #else

@@ -198,6 +198,12 @@ drop(struct msgset *s, uint32_t i)
 }
 
 bool
+msgset_has(const struct msgset *s, unsigned dir, uint64_t number)
+{
+	return s->slot[find_slot(s, dir, number)] != NONE;
+}
+
+bool
 msgset_created(struct msgset *s, unsigned dir, uint64_t number, mono_t now)
 {
 	uint32_t i = s->slot[find_slot(s, dir, number)];

@@ -33,6 +33,9 @@ size_t msgset_count(const struct msgset *s);
 /* When the message that is there longest was first seen.  Returns false when there is none. */
 bool msgset_oldest(const struct msgset *s, mono_t *ret);
 
+/* Is the message remembered? */
+bool msgset_has(const struct msgset *s, unsigned dir, uint64_t number);
+
 /* An event announced the message: returns whether it was new. */
 bool msgset_created(struct msgset *s, unsigned dir, uint64_t number, mono_t now);
 

@@ -20,6 +20,7 @@
 #define OUTPUT_MAX 4096
 #define COMPLAINT_MAX 120
 #define KILL_AGAIN_MS 1000
+#define OFF_MS 60000 /* a reload may switch it on */
 
 struct qstat {
 	const struct probe_qstat_cfg *cfg;
@@ -106,12 +107,13 @@ static int
 judge(struct qstat *q, int status, struct qstat_counts *ret, struct err *why)
 {
 	q->out[q->child.out.len] = q->err[q->child.err.len] = '\0';
-	if (q->err[0] != '\0')
+	if (q->child.err.len > 0)
 		return complain(why, q->err, "complains");
-	if (status != 0)
+	if (status != 0 && !q->child.out.overflow)
 		return err_set(why, -EBADMSG, "qmail-qstat ended with %s %d",
 			status >= 256 ? "signal" : "exit code", status >= 256 ? status - 256 : status);
-	if (q->child.out.overflow || parse_qstat(q->out, ret) < 0)
+	/* A NUL byte would hide what follows it. */
+	if (q->child.out.overflow || strlen(q->out) != q->child.out.len || parse_qstat(q->out, ret) < 0)
 		return complain(why, q->out, "says what we do not understand");
 	return 0;
 }
@@ -126,6 +128,9 @@ follow(struct qstat *q, mono_t now, struct qstat_counts *ret, struct err *why)
 		q->took_ms = mono_since(q->began, now);
 		return q->killed ? -EAGAIN : judge(q, status, ret, why);
 	}
+	/* It is judged by what it has said so far: to read all the rest would cost a cpu until the deadline. */
+	if (q->child.out.overflow || q->child.err.overflow)
+		child_kill(&q->child);
 	if (now.ms < q->deadline.ms)
 		return -EAGAIN;
 	/* It may take long to die.  Until it has, no other is started. */
@@ -172,7 +177,7 @@ qstat_sample(void *ctx, mono_t now, struct probe_sample *ret, struct err *why)
 	int r = 0;
 
 	if (q->cfg->every_ms == 0) {
-		ret->due = mono_after(now, 86400000);
+		ret->due = mono_after(now, OFF_MS);
 		return err_set(why, -ENODATA, "switched off: every = 0");
 	}
 	if (q->child.pid != 0 || now.ms >= q->next_round.ms) {

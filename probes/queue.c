@@ -15,11 +15,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inotifytools/inotify.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,6 +73,7 @@ struct queue {
 	bool counting;
 	size_t next_dir; /* to be read */
 	DIR *open_dir; /* being read, of dir[next_dir] */
+	bool paused; /* since it was opened */
 	bool again; /* overflow meanwhile: once more */
 
 	bool exact; /* a recount has been completed since the watches were set */
@@ -142,14 +143,14 @@ queue_init(const struct probe_env *env, const void *cfg, void **ret_ctx)
 	return 0;
 }
 
-/* A message is named by its number, as qmail writes it.  0 for any other name: numbers are inodes, and
- * inode 0 does not exist. */
+/* A message is named by its number, as qmail writes it: "7", not "007".  0 for any other name: numbers are
+ * inodes, and inode 0 does not exist. */
 static uint64_t
 message_number(const char *name)
 {
 	uint64_t n;
 
-	return num_u64(name, &n) == 0 ? n : 0;
+	return name[0] != '0' && num_u64(name, &n) == 0 ? n : 0;
 }
 
 /* The number of a part of a split directory, or -1. */
@@ -158,6 +159,8 @@ split_number(const char *name)
 {
 	uint64_t n;
 
+	if (name[0] == '0' && name[1] != '\0')
+		return -1;
 	return num_u64(name, &n) == 0 && n < INT_MAX ? (int)n : -1;
 }
 
@@ -171,7 +174,7 @@ type_of(DIR *d, const struct dirent *e)
 		return e->d_type;
 	if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return DT_UNKNOWN;
-	return IFTODT(st.st_mode);
+	return (unsigned char)IFTODT(st.st_mode);
 }
 
 /* --- watching -------------------------------------------------------------------------------- */
@@ -366,6 +369,18 @@ read_events(struct queue *q, mono_t now, int reads, struct err *why)
 
 /* --- recount --------------------------------------------------------------------------------- */
 
+/* Is the name that was read a message?  After a pause readdir() hands out names that it had read ahead, and ext4
+ * one more; the event of their removal may have been told already.  So what is news then is looked up. */
+static bool
+is_message(const struct queue *q, const struct msgset *set, const struct dirent *e, uint64_t number)
+{
+	struct stat st;
+
+	if (!q->paused || msgset_has(set, (unsigned)q->next_dir, number))
+		return type_of(q->open_dir, e) == DT_REG;
+	return fstatat(dirfd(q->open_dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
 /* Read up to NAMES_A_STEP names.  Returns 0 when all directories are read, PROBE_MORE, or -Exxx. */
 static int
 read_names(struct queue *q, mono_t now, struct err *why)
@@ -381,14 +396,17 @@ read_names(struct queue *q, mono_t now, struct err *why)
 		if (q->open_dir == NULL) {
 			if (dir_path(q, d, path) < 0 || (q->open_dir = opendir(path)) == NULL)
 				return err_sys(why, -errno, "cannot read %s", path);
+			q->paused = false;
 		}
 		while ((errno = 0, e = readdir(q->open_dir)) != NULL) {
 			uint64_t n = message_number(e->d_name);
 
-			if (n != 0 && type_of(q->open_dir, e) == DT_REG)
+			if (n != 0 && is_message(q, set, e, n))
 				msgset_met(set, (unsigned)q->next_dir, n, now);
-			if (--budget == 0)
+			if (--budget == 0) {
+				q->paused = true;
 				return PROBE_MORE;
+			}
 		}
 		if (errno != 0)
 			return err_sys(why, -errno, "cannot read %s", q->root[d->root].path);
