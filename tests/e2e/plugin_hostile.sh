@@ -1,0 +1,152 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+#
+# plugin_hostile - not one byte of a stranger gets into a reply, a log line, or the work of the daemon
+#
+# Runs through the table of tests/hostile.h.  Row of the failure list: Q7.
+
+# shellcheck disable=SC2119 # start_daemon without options
+. "$(dirname -- "$0")/lib.sh"
+
+make_home --plain
+run=$SPILLWAY_RUN_DIR
+mkdir "$run"
+for name in spillway-data spillway-helo; do
+	ln -s "$B/spillway-plugin" "$home/plugins/$name"
+done
+reply='Temporary Failure: Server overload'
+texts=$("$bin/hostile" --count)
+within 'texts in the table' "$texts" 200 100000
+
+state() {
+	"$bin/mkstate" "$run" "$@" || echo "# mkstate failed: $*"
+}
+
+# A sanitizer makes a run cost fifty times as much: then only all variables at once.
+together='' in_each=1
+if grep -q __asan_init "$B/spillway-plugin"; then
+	together=--together in_each=0
+fi
+
+# Run the table through variables.  Prints runs, passes, replies, others, logs, bad-logs, failed.
+hostile() { # VAR,... PLUGIN REPLY LOG
+	# shellcheck disable=SC2086 # a word or none
+	(cd "$home" && "$bin/many" --hostile "$1" $together --reply "$3" --log "$4" -- "plugins/$2") >"$work/many" 2>&1
+	sed -n 's/^\(runs\|passes\|replies\|others\|logs\|bad-logs\|failed\): //p' "$work/many" | paste -sd ' ' -
+	sed -n 's/^\(other\|bad-log\): /# &/p' "$work/many" >>"$work/strange"
+}
+
+export TCPREMOTEIP=192.0.2.1 SMTPMAILFROM=a@remote.test
+vars=SMTPMAILFROM,SMTPHELOHOST,SMTPRCPTTO,TCPREMOTEHOST,TCPREMOTEINFO,TCPREMOTEIP,TCPREMOTEPORT,SMTPRCPTCOUNT
+runs=$((texts * (8 * in_each + 1))) # each alone, and all at once
+all="$runs 0 $runs 0 $runs 0 0"
+none="$runs $runs 0 0 0 0 0"
+
+# --- the plugin ------------------------------------------------------------------------------------
+
+"$bin/events" "$run" >"$work/events" &
+listener=$!
+started="$started $listener"
+wait_for 2000 test -S "$run/event.sock"
+
+state --episode e4k2mq7h2
+log="overload: PID $reply"
+is 'Q7: at mail: the reply and the log line, nothing else' "$(hostile $vars overload "R451 $reply" "$log")" "$all"
+is 'Q7: at rcpt' "$(hostile $vars spillway-rcpt "E451 $reply" "$log")" "$all"
+is 'Q7: at data' "$(hostile $vars spillway-data "E451 $reply" "$log")" "$all"
+state --extended --episode e4k2mq7h2
+is 'Q7: at mail, extended texts' \
+	"$(hostile $vars spillway-mail "R451 4.3.2 $reply [e4k2mq7h2]" "$log [e4k2mq7h2]")" "$all"
+is 'Q7: at helo, where nobody is put off: no word' "$(hostile $vars spillway-helo none none)" "$none"
+state --level normal
+is 'Q7: in calm: no word' "$(hostile $vars overload none none)" "$none"
+: >"$home/control/overloaded"
+is 'Q7: with a pin' "$(hostile $vars overload "R451 $reply" "$log")" "$all"
+rm "$home/control/overloaded"
+
+state
+empty=0 n=0
+while [ $n -lt "$texts" ]; do
+	[ -n "$("$bin/hostile" $n | head -c 1 | tr -d '\0' | od -An -c)" ] || empty=$((empty + 1 + in_each))
+	n=$((n + 1))
+done
+runs=$((texts * (1 + in_each)))
+is 'Q7: a user of any name that is not empty is our own' "$(hostile SMTPAUTHUSER overload "R451 $reply" "$log")" \
+	"$runs $((runs - empty)) $empty 0 $empty 0 0"
+is 'Q7: RELAYCLIENT of any value is our own' "$(hostile RELAYCLIENT overload "R451 $reply" "$log")" \
+	"$runs $runs 0 0 0 0 0"
+if [ -e /run/spillway/state ]; then
+	skip 'Q7: a run directory of any name: no opinion' 'the usual one is in use here'
+else
+	is 'Q7: a run directory of any name: no opinion' "$(hostile SPILLWAY_RUN_DIR overload none none)" \
+		"$runs $runs 0 0 0 0 0"
+fi
+: >"$home/control/overloaded"
+is 'Q7: and with a pin' "$(hostile SPILLWAY_RUN_DIR overload "R451 $reply" "$log")" "$runs 0 $runs 0 $runs 0 0"
+rm "$home/control/overloaded"
+is 'Q7: what was strange' "$(cat "$work/strange")" ''
+
+# By a name that says more than it should.
+for name in "$(printf 'spillway-mail\nE550 forged')" 'spillway-%s%n' "$(printf 'overload\001')" "$(printf '\nA')"; do
+	ln -s "$B/spillway-plugin" "$home/plugins/$name"
+	is "Q7: run by an odd name ($(printf %s "$name" | tr -c 'a-zA-Z0-9%-' .))" \
+		"$(cd "$home" && "$bin/many" --reply x --log x -- "plugins/$name" | sed -n 's/^passes: //p')" 1
+done
+
+kill "$listener"
+wait "$listener" 2>/dev/null
+within 'Q7: records arrived' "$(wc -l <"$work/events")" "$texts" $((texts * 60))
+is 'Q7: none was malformed' "$(grep -c ^malformed "$work/events")" 0
+is 'Q7: each names an address in its one form, or none' "$(grep -cvE '^(mail|rcpt|data) stranger overload [12] 451 pid=[0-9]+ ip=(unknown|[0-9a-f]*[.:][0-9a-f.:]+)( |$)' "$work/events")" 0
+is 'Q7: no text is another one' "$(tr ' ' '\n' <"$work/events" | sed -n 's/^episode=//p' | grep -cvE '^(e4k2mq7h2)?$')" 0
+
+# --- the whole way: a client that says it ----------------------------------------------------------
+
+printf '[mail]\nplugins/overload\n[rcpt]\nplugins/spillway-rcpt\n' >"$home/control/smtpplugins"
+n=0
+while [ $n -lt "$texts" ]; do
+	# A line can't hold more of it.
+	word=$("$bin/hostile" $n | tr -d '\0\r\n' | head -c 800)
+	printf 'EHLO %s\r\nMAIL FROM:<%s>\r\n' "$word" "$word" | ENABLE_SPP='' "$bin/smtpd" "$home" 2>>"$work/smtp.log"
+	n=$((n + 1))
+done | tr -d '\r' | grep -v ^250- >"$work/replies"
+is 'Q7: as helo and sender in a session: the banner, 250, 451' "$(sort "$work/replies" | uniq -c | sed 's/^ *//')" \
+	"$(printf '%s 220 mx.example.test ESMTP\n%s 250 SIZE 10485760\n%s 451 %s' "$texts" "$texts" "$texts" "$reply")"
+is 'Q7: and one line each in the log' "$(grep -cE "^overload: [0-9]+ $reply\$" "$work/smtp.log") $(wc -l <"$work/smtp.log")" \
+	"$texts $texts"
+
+# --- the daemon, told of all of them ---------------------------------------------------------------
+
+rm -rf "$run"
+make_conf <<'E2'
+levels = { hold = "1s"; release = "2s"; };
+E2
+lease=30s
+start_daemon
+ok 'the daemon answers' $?
+spillway force overloaded --for 5m >"$work/out" 2>&1
+# shellcheck disable=SC2317,SC2329 # called by wait_for
+closed() {
+	[ "$(cd "$home" && "$bin/spp" --mail -- plugins/overload 2>/dev/null | sed -n 's/^outcome: //p')" = close ]
+}
+wait_for 3000 closed
+ok 'the gate is closed' $?
+vars=SMTPMAILFROM,SMTPHELOHOST,SMTPRCPTTO
+runs=$((texts * (3 * in_each + 1)))
+is 'Q7: refused under the daemon' "$(hostile $vars overload "R451 $reply" "$log")" "$runs 0 $runs 0 $runs 0 0"
+is 'Q7: at rcpt' "$(hostile $vars spillway-rcpt none none | cut -d ' ' -f 1-3)" "$runs $runs 0"
+wait_for 3000 spillway status
+ok 'Q7: the daemon still answers' $?
+is 'Q7: no record was malformed to it' "$(spillway status --json | sed -n 's/.*"malformed": *\([0-9]*\).*/\1/p')" 0
+for command in status 'status --json' 'explain 192.0.2.1' history; do
+	# shellcheck disable=SC2086 # words
+	spillway $command >"$work/told" 2>&1
+	is "Q7: spillway $command prints no control character" "$(tr -d '\n\t -~\200-\377' <"$work/told" | wc -c)" 0
+	is "Q7: spillway $command prints no raw 8-bit text" "$(tr -d '\000-\177' <"$work/told" | wc -c)" 0
+	is "Q7: spillway $command: no line begins with a stranger's words" \
+		"$(grep -cE '^(E550|R451|451|A$|250|notice: level|overload: 4711)' "$work/told")" 0
+done
+is 'Q7: nor does its log' "$(tr -d '\n\t -~' <"$work/daemon.log" | wc -c) $(grep -cE '^(E550|R451|451|250|overload:)' "$work/daemon.log")" '0 0'
+stop_daemon
+
+finish
