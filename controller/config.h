@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "controller/decide.h"
+#include "controller/rate.h"
 #include "lib/err.h"
 #include "lib/schema.h"
 #include "lib/smtp.h"
@@ -39,11 +40,13 @@ struct config_service {
 	char run_dir[CFG_STRING_MAX];
 	char state_dir[CFG_STRING_MAX];
 	int64_t lease_ms;
+	uint64_t limits_memory; /* bytes for the counters of all limits */
 };
 
 struct config_plugins {
 	int texts; /* enum config_texts */
 	struct cfg_list stage[STAGE_COUNT]; /* names of checks, in the order of enum stage */
+	int64_t tarpit_sleepers; /* SMTP processes that may sleep in the tarpit at once */
 };
 
 enum config_texts {
@@ -54,6 +57,25 @@ enum config_texts {
 struct config_store {
 	int64_t changes; /* rows kept of changes, the newest */
 	int64_t refusals; /* rows kept of single refusals, the newest */
+};
+
+/* The group of this name in rater's configuration. */
+struct config_settings {
+	char address[CFG_STRING_MAX];
+	int64_t port; /* 0: no TCP */
+	char control_address[CFG_STRING_MAX];
+	int64_t control_port; /* 0: no telnet port */
+	int64_t log_level; /* 0 fatal .. 4 debug */
+	/* Read and not used: counters expire by their own window, the database is ours, the log is stderr. */
+	int64_t expiration_timer_ms, max_age_ms;
+	char db_path[CFG_STRING_MAX], log[CFG_STRING_MAX];
+};
+
+/* Connections that an address may hold at once; the first pattern that matches counts. */
+#define CONFIG_CONCURRENCY_MAX 32
+struct config_concurrency {
+	unsigned n;
+	struct rate_limit limit[CONFIG_CONCURRENCY_MAX]; /* window_ms is 0; count -1: not limited */
 };
 
 /* Names looked up, so that the daemon never waits for a directory service. */
@@ -74,6 +96,9 @@ struct config {
 	struct decide_cfg levels;
 	struct config_plugins plugins;
 	struct config_store store;
+	struct config_settings settings;
+	struct rate_cfg limits;
+	struct config_concurrency concurrency;
 
 	/* Filled by config_resolve(), not from the file. */
 	struct config_ids plugin_uids, operator_uids, operator_gids;

@@ -18,6 +18,8 @@ enum {
 	AT_CODE = 12,
 	AT_PID = 16,
 	AT_IP = 20,
+	AT_WANTS = 36,
+	AT_DELAY = 40,
 	/* within a field */
 	FIELD_TAG = 0,
 	FIELD_STORED = 2,
@@ -88,6 +90,8 @@ record_pack(const struct record *r, struct record_packet *ret)
 	put_u32(head + AT_PID, r->pid);
 	if (r->ip_known)
 		memcpy(head + AT_IP, r->ip.b, sizeof(r->ip.b));
+	put_u32(head + AT_WANTS, r->wants);
+	put_u32(head + AT_DELAY, r->delay_ms);
 	add_part(ret, head, RECORD_HEAD);
 	for (unsigned tag = 0; tag < RECORD_TAGS; tag++)
 		if (r->text[tag].s != NULL)
@@ -142,6 +146,8 @@ record_decode(const uint8_t *buf, size_t len, struct record *ret)
 	r.code = get_u16(buf + AT_CODE);
 	r.pid = get_u32(buf + AT_PID);
 	memcpy(r.ip.b, buf + AT_IP, sizeof(r.ip.b));
+	r.wants = get_u32(buf + AT_WANTS);
+	r.delay_ms = get_u32(buf + AT_DELAY);
 	r.ip_known = !ip_equal(&r.ip, &no_ip);
 	int e = get_fields(buf, len, &r);
 	if (e < 0)

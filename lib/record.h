@@ -2,14 +2,15 @@
 /*
  * record - the session record: what a plugin knows of an SMTP session, in one packet
  *
- * A plugin sends it to event.sock after it has refused something by itself.  At most RECORD_MAX bytes:
+ * A plugin sends it to event.sock after it has refused something by itself, and to ask.sock when it wants a verdict.  At most
+ * RECORD_MAX bytes:
  * a fixed head, then fields of {tag, length, bytes}.  Texts of strangers are carried as they came, cut at
  * RECORD_TEXT_MAX; what was cut is told by the field's full length and a hash of the whole.  Unknown tags
  * are passed over, so that an older engine understands a newer plugin.
  *
- * Format, version 1, little endian:
+ * Format, version 2, little endian:
  *	u32 magic, u16 version, u16 total length, u8 stage, u8 class, u8 check, u8 verdict, u16 code,
- *	u16 zero, u32 pid, 16 bytes address (all zero: unknown)
+ *	u16 zero, u32 pid, 16 bytes address (all zero: unknown), u32 wants, u32 delay
  *	fields: u8 tag, u8 zero, u16 stored length, u32 full length, u64 hash (0 unless cut), bytes
  */
 #ifndef LIB_RECORD_H
@@ -23,7 +24,7 @@
 #include "lib/ip.h"
 #include "lib/smtp.h"
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 #define RECORD_MAX 4096
 #define RECORD_TEXT_MAX 512
 
@@ -61,13 +62,15 @@ struct record {
 	uint32_t pid; /* of qmail-smtpd */
 	bool ip_known;
 	struct ip ip;
+	uint32_t wants; /* to ask.sock: bits of enum check that shall be answered for */
+	uint32_t delay_ms; /* with CHECK_TARPIT: so long the plugin would sleep */
 	struct record_text text[RECORD_TAGS];
 };
 
 /* Make a text for a record out of a string; NULL gives a missing field. */
 struct record_text record_text_of(const char *s);
 
-#define RECORD_HEAD 36
+#define RECORD_HEAD 44
 #define RECORD_FIELD_HEAD 16
 
 /* A record ready for writev() or sendmsg(): heads of our own, texts where they were. */

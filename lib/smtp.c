@@ -24,6 +24,11 @@ static const char *const classes[CLASS_COUNT] = {
 
 static const char *const checks[CHECK_COUNT] = {
 	[CHECK_OVERLOAD] = "overload",
+	[CHECK_CONCURRENCY] = "concurrency",
+	[CHECK_IPTHROTTLE] = "ipthrottle",
+	[CHECK_USERTHROTTLE] = "userthrottle",
+	[CHECK_RCPTTHROTTLE] = "rcptthrottle",
+	[CHECK_TARPIT] = "tarpit",
 };
 
 static const char *

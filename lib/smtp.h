@@ -26,8 +26,13 @@ enum client_class {
 /* What a plugin can look at.  A bit number in the state file. */
 enum check {
 	CHECK_OVERLOAD,
+	CHECK_CONCURRENCY, /* connections that an address holds */
+	CHECK_IPTHROTTLE, /* connections, mails, or recipients of an address */
+	CHECK_USERTHROTTLE, /* mails or recipients of an authenticated user */
+	CHECK_RCPTTHROTTLE, /* recipients of an address, or of an authenticated user */
+	CHECK_TARPIT, /* delays after many recipients */
 };
-#define CHECK_COUNT 1
+#define CHECK_COUNT 6
 
 /* "connection", "helo", ...; "?" for a number that is none. */
 const char *stage_name(enum stage stage);
