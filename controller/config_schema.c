@@ -350,15 +350,22 @@ print_levels(FILE *f, const struct decide_cfg *c)
 	}
 }
 
+/* Of one group: "probes.queue" and "probes.load". */
+static bool
+same_group(const char *name, const char *other)
+{
+	const char *dot = strchr(name, '.');
+
+	return dot != NULL && strncmp(name, other, (size_t)(dot - name) + 1) == 0;
+}
+
 void
 config_print(FILE *f, const struct config *c)
 {
 	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
 		const char *dot = strchr(config_section[i].name, '.');
-		bool same = dot != NULL && i > 0
-			&& strncmp(config_section[i].name, config_section[i - 1].name, (size_t)(dot - config_section[i].name) + 1) == 0;
 
-		if (dot != NULL && !same)
+		if (dot != NULL && (i == 0 || !same_group(config_section[i].name, config_section[i - 1].name)))
 			(void)fprintf(f, "%.*s = {\n", (int)(dot - config_section[i].name), config_section[i].name);
 		(void)fprintf(f, "%s = {\n", dot != NULL ? dot + 1 : config_section[i].name);
 		for (const struct cfg_row *row = config_rows(&config_section[i]); row->name != NULL; row++) {
@@ -369,9 +376,8 @@ config_print(FILE *f, const struct config *c)
 		if (config_section[i].has_levels)
 			print_levels(f, &c->levels);
 		(void)fprintf(f, "};\n");
-		bool more = dot != NULL && i + 1 < CONFIG_SECTIONS
-			&& strncmp(config_section[i].name, config_section[i + 1].name, (size_t)(dot - config_section[i].name) + 1) == 0;
-		if (dot != NULL && !more)
+		if (dot != NULL && (i + 1 == CONFIG_SECTIONS
+			|| !same_group(config_section[i].name, config_section[i + 1].name)))
 			(void)fprintf(f, "};\n");
 	}
 }

@@ -2,8 +2,9 @@
 /*
  * reload - a new configuration, whole or not at all
  *
- * The reader is a child (config_child.h): whatever is wrong with the file, the configuration in force stays.  An editor that
- * replaces the file by rename leaves a moment without one, so a missing file is looked for again for a second.
+ * The reader is a child (config_child.h): whatever is wrong with the file, the configuration in force stays.
+ * An editor that replaces the file by rename leaves a moment without one, so a missing file is looked for again
+ * for a second.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -23,13 +23,15 @@ static const struct {
 	{ "status", "", "level, why, since when, readings", show_status },
 	{ "probes", "", "where the readings come from, and how they fare", show_probes },
 	{ "force", "LEVEL|auto [--for 30m] [--reason TEXT]", "override the level; ends by itself", ask_force },
-	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon", ask_neutral },
+	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon",
+		ask_neutral },
 	{ "history", "[--since 24h]", "every change, with its reason", past_history },
 	{ "explain", "ID|ADDRESS", "why somebody was refused", past_explain },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
-	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do", setup_run },
+	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do",
+		setup_run },
 };
 
 int
@@ -147,7 +149,8 @@ take_home(struct cfg_list *homes, const char *text)
 {
 	if (text[0] != '/' || homes->n == CFG_LIST_MAX
 		|| text_copy(homes->s[homes->n], CFG_STRING_MAX, text) < 0)
-		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text, CFG_LIST_MAX);
+		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text,
+			CFG_LIST_MAX);
 	homes->n++;
 	return 0;
 }

@@ -102,8 +102,8 @@ is_empty(int dir)
 	return e == NULL;
 }
 
-/* Make a directory of the engine's, or take one that is its own or, while it is empty, ours: with `state_dir = "/var/lib"` or
- * a link planted in /tmp, root's own would be given away otherwise. */
+/* Make a directory of the engine's, or take one that is its own or, while it is empty, ours: with `state_dir =
+ * "/var/lib"` or a link planted in /tmp, root's own would be given away otherwise. */
 static int
 open_directory(const char *path, mode_t mode, const struct identity *id)
 {
@@ -124,7 +124,8 @@ open_directory(const char *path, mode_t mode, const struct identity *id)
 		return -EPERM;
 	}
 	if (st.st_uid != owner && !is_empty(fd)) {
-		log_error("keeper", "%s belongs to uid %u and is not empty; allowed: one of uid %u (chown -R), or an empty one",
+		log_error("keeper",
+			"%s belongs to uid %u and is not empty; allowed: one of uid %u (chown -R), or an empty one",
 			path, st.st_uid, owner);
 		return -EPERM;
 	}
