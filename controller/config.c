@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/config_limits.h"
 #include "controller/config_report.h"
 #include "controller/config_value.h"
 #include "lib/array.h"
@@ -189,6 +190,36 @@ find_section(const char *path, size_t n, bool *ret_begins)
 	return NULL;
 }
 
+static const struct config_part *
+find_part(const char *name)
+{
+	for (size_t i = 0; i < CONFIG_PARTS; i++)
+		if (strcmp(config_part[i].name, name) == 0)
+			return &config_part[i];
+	return NULL;
+}
+
+/* `s` is in the group `path`, where only beginnings of sections are, and is none. */
+static void
+complain_no_section(struct config_reader *r, const config_setting_t *s, const char *path)
+{
+	static char words_of[CONFIG_SECTIONS][24];
+	struct config_words words = { 0 };
+	size_t depth = strlen(path);
+
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
+		const char *rest = config_section[i].name + depth + (depth > 0);
+
+		if (strncmp(config_section[i].name, path, depth) != 0)
+			continue;
+		(void)snprintf(words_of[i], sizeof(words_of[i]), "%.*s", (int)strcspn(rest, "."), rest);
+		config_add_word(&words, words_of[i]);
+	}
+	for (size_t i = 0; depth == 0 && i < CONFIG_PARTS; i++)
+		config_add_word(&words, config_part[i].name);
+	config_complain_unknown(r, s, &words);
+}
+
 /* Groups down to a section; `path` is the key of `group`, "" for the root. */
 static void
 read_group(struct config_reader *r, const config_setting_t *group, const char *path)
@@ -204,19 +235,12 @@ read_group(struct config_reader *r, const config_setting_t *group, const char *p
 		const struct config_section *section =
 			n < CONFIG_KEY_MAX ? find_section(key, (size_t)n, &begins) : (begins = false, NULL);
 
-		if (section == NULL && !begins) {
-			struct config_words words = { 0 };
-			static char parts[CONFIG_SECTIONS][24];
+		const struct config_part *part = depth == 0 ? find_part(config_setting_name(s)) : NULL;
 
-			for (size_t j = 0; j < CONFIG_SECTIONS; j++) {
-				const char *rest = config_section[j].name + depth + (depth > 0);
-
-				if (strncmp(config_section[j].name, path, depth) != 0)
-					continue;
-				(void)snprintf(parts[j], sizeof(parts[j]), "%.*s", (int)strcspn(rest, "."), rest);
-				config_add_word(&words, parts[j]);
-			}
-			config_complain_unknown(r, s, &words);
+		if (part != NULL) {
+			part->read(r, s);
+		} else if (section == NULL && !begins) {
+			complain_no_section(r, s, path);
 		} else if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
 			config_complain(r, s, "not a group", "{ KEY = VALUE; ... }");
 		} else if (section != NULL) {
@@ -263,6 +287,45 @@ check_homes(struct config_reader *r, const config_t *tree)
 				config_complain(r, s, "names a home twice", "each once");
 }
 
+/* The address of one listener, as a number. */
+static struct ip
+listener_ip(const char *text)
+{
+	struct ip ip = { 0 };
+
+	(void)ip_parse(text, &ip); /* the reader of the row has complained */
+	return ip;
+}
+
+/* Two listeners can't have one port of an address, and 0.0.0.0 and :: are all addresses. */
+static void
+check_ports(struct config_reader *r, const config_t *tree)
+{
+	static const struct ip any = { 0 }, any_v4 = { { [10] = 0xff, [11] = 0xff } };
+	const struct config_settings *c = &r->out->settings;
+	struct ip a = listener_ip(c->address), b = listener_ip(c->control_address);
+
+	if (c->port == 0 || c->port != c->control_port)
+		return;
+	if (ip_equal(&a, &b) || ip_equal(&a, &any) || ip_equal(&b, &any) || ip_equal(&a, &any_v4)
+		|| ip_equal(&b, &any_v4))
+		config_complain(r, config_lookup(tree, "settings.control_port"),
+			"the port of settings.port, at the same address", "another port, or another address");
+}
+
+/* What rater's file says and we do otherwise. */
+static void
+note_unused(struct config_reader *r, const config_t *tree)
+{
+	const struct config_settings *c = &r->out->settings;
+
+	if (strcmp(c->db_path, ":memory:") != 0)
+		config_note(r, config_lookup(tree, "settings.db_path"),
+			"not used: the database is in service.state_dir");
+	if (strcmp(c->log, "/dev/stderr") != 0)
+		config_note(r, config_lookup(tree, "settings.log"), "not used: the log is stderr");
+}
+
 static int
 read_source(const struct config_source *source, struct config *ret, struct config_errors *errors)
 {
@@ -283,6 +346,8 @@ read_source(const struct config_source *source, struct config *ret, struct confi
 		read_group(&r, config_root_setting(&tree), "");
 		check_names(&r, &tree);
 		check_homes(&r, &tree);
+		check_ports(&r, &tree);
+		note_unused(&r, &tree);
 	}
 	config_destroy(&tree);
 	if (errors->n > 0)
@@ -309,7 +374,7 @@ config_load(const char *path, int fd, struct config *ret, struct config_errors *
 	struct config_source source;
 	struct err why;
 
-	errors->n = 0;
+	errors->n = errors->notes = 0;
 	int r = config_source_read(&source, path, fd, &why);
 	return finish(&source, r, &why, ret, errors);
 }
@@ -321,7 +386,7 @@ config_load_text(const char *name, const char *text, size_t len, struct config *
 	struct config_source source;
 	struct err why;
 
-	errors->n = 0;
+	errors->n = errors->notes = 0;
 	int r = config_source_text(&source, name, text, len, &why);
 	return finish(&source, r, &why, ret, errors);
 }

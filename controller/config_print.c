@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/config_limits.h"
 #include "controller/config_value.h"
 #include "lib/num.h"
 
@@ -54,6 +55,7 @@ print_value(FILE *f, const struct cfg_row *row, const void *at)
 		break;
 	case CFG_NAME:
 	case CFG_PATH:
+	case CFG_ADDRESS:
 		config_print_string(f, at);
 		break;
 	case CFG_NAMES:
@@ -108,4 +110,6 @@ config_print(FILE *f, const struct config *c)
 			|| !same_group(config_section[i].name, config_section[i + 1].name)))
 			(void)fprintf(f, "};\n");
 	}
+	for (size_t i = 0; i < CONFIG_PARTS; i++)
+		config_part[i].print(f, c);
 }

@@ -9,6 +9,8 @@
 #include "lib/array.h"
 #include "lib/text.h"
 
+#define SETTINGS_TIME_MAX_MS (INT64_C(36525) * 86400000) /* what num_duration() takes at the most */
+
 static const char *const texts_words[] = { [TEXTS_COMPAT] = "compat", [TEXTS_EXTENDED] = "extended", NULL };
 
 static const struct cfg_row qmail_rows[] = {
@@ -39,6 +41,9 @@ static const struct cfg_row service_rows[] = {
 	{ .name = "lease", .type = CFG_DURATION, .at = offsetof(struct config_service, lease_ms),
 		.min = 2000, .max = 60000, .def = 10000,
 		.help = "how long plugins believe a state that is not renewed" },
+	{ .name = "limits_memory", .type = CFG_SIZE, .at = offsetof(struct config_service, limits_memory),
+		.min = RATE_MEMORY_MIN, .max = INT64_C(4) << 30, .def = 16 << 20, .flags = CFG_RESTART,
+		.help = "memory for the counters of all limits: 60 bytes a key, more with many marks" },
 	{ 0 },
 };
 
@@ -73,6 +78,9 @@ static const struct cfg_row plugins_rows[] = {
 	STAGE_ROW("mail", STAGE_MAIL, "overload", "at MAIL"),
 	STAGE_ROW("rcpt", STAGE_RCPT, "", "at RCPT"),
 	STAGE_ROW("data", STAGE_DATA, "", "at DATA"),
+	{ .name = "tarpit_sleepers", .type = CFG_COUNT, .at = offsetof(struct config_plugins, tarpit_sleepers),
+		.min = 0, .max = 1000, .def = 20,
+		.help = "how many SMTP processes may sleep in the tarpit at once" },
 	{ 0 },
 };
 
@@ -83,6 +91,34 @@ static const struct cfg_row store_rows[] = {
 	{ .name = "refusals", .type = CFG_COUNT, .at = offsetof(struct config_store, refusals),
 		.min = 0, .max = 10000000, .def = 100000,
 		.help = "how many single refusals are kept, the newest" },
+	{ 0 },
+};
+
+/* Names, defaults and units are rater's. */
+static const struct cfg_row settings_rows[] = {
+	{ .name = "address", .type = CFG_ADDRESS, .at = offsetof(struct config_settings, address),
+		.def_text = "127.0.0.1", .flags = CFG_RESTART, .help = "where clients of rater ask over TCP" },
+	{ .name = "port", .type = CFG_COUNT, .at = offsetof(struct config_settings, port),
+		.min = 0, .max = 65535, .def = 0, .flags = CFG_RESTART,
+		.help = "its port, 1999 for clients of rater; 0: none" },
+	{ .name = "control_address", .type = CFG_ADDRESS, .at = offsetof(struct config_settings, control_address),
+		.def_text = "127.0.0.1", .flags = CFG_RESTART, .help = "where telnet finds the control port" },
+	{ .name = "control_port", .type = CFG_COUNT, .at = offsetof(struct config_settings, control_port),
+		.min = 0, .max = 65535, .def = 0, .flags = CFG_RESTART,
+		.help = "its port, 4445 in a configuration of rater; 0: none" },
+	{ .name = "log_level", .type = CFG_COUNT, .at = offsetof(struct config_settings, log_level),
+		.min = 0, .max = 4, .def = 3, .help = "0 fatal, 1 error, 2 warning, 3 info, 4 debug" },
+	{ .name = "expiration_timer", .type = CFG_DURATION,
+		.at = offsetof(struct config_settings, expiration_timer_ms), .min = 0, .max = SETTINGS_TIME_MAX_MS,
+		.def = 180000, .help = "taken and not used: counters expire by themselves" },
+	{ .name = "max_age", .type = CFG_DURATION, .at = offsetof(struct config_settings, max_age_ms),
+		.min = 0, .max = SETTINGS_TIME_MAX_MS, .def = 90000,
+		.help = "taken and not used: a mark is kept as long as its limit says" },
+	{ .name = "db_path", .type = CFG_NAME, .at = offsetof(struct config_settings, db_path),
+		.def_text = ":memory:", .flags = CFG_MAY_BE_EMPTY,
+		.help = "taken and not used: the database is in service.state_dir" },
+	{ .name = "log", .type = CFG_NAME, .at = offsetof(struct config_settings, log),
+		.def_text = "/dev/stderr", .flags = CFG_MAY_BE_EMPTY, .help = "taken and not used: the log is stderr" },
 	{ 0 },
 };
 
@@ -99,6 +135,7 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("levels", levels_rows, levels), .has_levels = true },
 	{ SECTION("plugins", plugins_rows, plugins) },
 	{ SECTION("store", store_rows, store) },
+	{ SECTION("settings", settings_rows, settings) },
 };
 
 const struct cfg_row *
@@ -154,6 +191,7 @@ set_default(const struct cfg_row *row, void *at)
 		break;
 	case CFG_NAME:
 	case CFG_PATH:
+	case CFG_ADDRESS:
 		(void)text_copy(at, CFG_STRING_MAX, row->def_text);
 		break;
 	case CFG_NAMES:
@@ -236,6 +274,7 @@ value_size(const struct cfg_row *row)
 		return sizeof(int);
 	case CFG_NAME:
 	case CFG_PATH:
+	case CFG_ADDRESS:
 		return CFG_STRING_MAX;
 	case CFG_NAMES:
 	case CFG_PATHS:

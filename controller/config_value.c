@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/ip.h"
 #include "lib/num.h"
 #include "lib/text.h"
 
@@ -133,7 +134,9 @@ read_string(struct config_reader *r, const config_setting_t *s, const struct cfg
 	char at[CFG_STRING_MAX])
 {
 	const char *allowed = is_path(row) ? "an absolute path of less than 200 printable characters"
+		: row->type == CFG_ADDRESS ? "an IP address, like \"127.0.0.1\" or \"::1\""
 					   : "a name of less than 200 printable characters";
+	struct ip ip;
 	bool empty = text != NULL && text[0] == '\0';
 
 	if (text == NULL) {
@@ -144,6 +147,8 @@ read_string(struct config_reader *r, const config_setting_t *s, const struct cfg
 		config_complain(r, s, "has control or 8-bit characters", allowed);
 	} else if (!empty && is_path(row) && text[0] != '/') {
 		config_complain(r, s, "not an absolute path", allowed);
+	} else if (row->type == CFG_ADDRESS && ip_parse(text, &ip) < 0) {
+		config_complain(r, s, "not an IP address", allowed);
 	} else if (text_copy(at, CFG_STRING_MAX, text) < 0) {
 		config_complain(r, s, "too long", allowed);
 	} else {
@@ -208,6 +213,7 @@ config_read_value(struct config_reader *r, const config_setting_t *s, const stru
 		break;
 	case CFG_NAME:
 	case CFG_PATH:
+	case CFG_ADDRESS:
 		(void)read_string(r, s, row, config_setting_get_string(s), at);
 		break;
 	case CFG_NAMES:

@@ -70,18 +70,19 @@ print_usage(FILE *f)
 /* --- check ----------------------------------------------------------------------------------- */
 
 static json_t *
-errors_json(const struct config_errors *errors)
+texts_json(const struct err *text, unsigned n)
 {
 	json_t *all = json_array();
 
-	for (unsigned i = 0; i < errors->n && i < CONFIG_ERRORS_MAX; i++)
-		(void)json_array_append_new(all, json_string(errors->e[i].text));
+	for (unsigned i = 0; i < n; i++)
+		(void)json_array_append_new(all, json_string(text[i].text));
 	return all;
 }
 
 static int
 check(struct cli *cli, int argc, char **argv)
 {
+	const struct config_errors *e = &cli->errors;
 	char missing[200] = "";
 
 	if (argc > 1)
@@ -92,9 +93,12 @@ check(struct cli *cli, int argc, char **argv)
 	}
 	if (cli->config_ok)
 		config_resolve(&cli->config, missing, sizeof(missing));
+	unsigned errors = e->n < CONFIG_ERRORS_MAX ? e->n : CONFIG_ERRORS_MAX;
+	unsigned notes = e->notes < CONFIG_NOTES_MAX ? e->notes : CONFIG_NOTES_MAX;
 	if (cli->json) {
-		json_t *j = json_pack("{s:s, s:b, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
-			"errors", errors_json(&cli->errors), "names_missing_here", missing);
+		json_t *j = json_pack("{s:s, s:b, s:o, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
+			"errors", texts_json(e->e, errors), "notes", texts_json(e->note, notes),
+			"names_missing_here", missing);
 
 		cli_print_json(j);
 		json_decref(j);
@@ -102,11 +106,13 @@ check(struct cli *cli, int argc, char **argv)
 		config_print(stdout, &cli->config);
 	} else if (cli->config_ok) {
 		(void)printf("%s: ok\n", cli->config_path);
+		for (unsigned i = 0; i < notes; i++)
+			(void)printf("note: %s\n", e->note[i].text);
 		if (missing[0] != '\0')
 			(void)printf("note: on this machine there is no %s\n", missing);
 	} else {
-		for (unsigned i = 0; i < cli->errors.n && i < CONFIG_ERRORS_MAX; i++)
-			(void)fprintf(stderr, "%s\n", cli->errors.e[i].text);
+		for (unsigned i = 0; i < errors; i++)
+			(void)fprintf(stderr, "%s\n", e->e[i].text);
 	}
 	return cli->config_ok ? CLI_OK : CLI_USAGE;
 }
