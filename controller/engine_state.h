@@ -52,8 +52,6 @@ struct episode {
 	char reason[STORE_TEXT_MAX];
 	uint64_t refused, refused_written;
 	mono_t next_row; /* when its numbers are stored again */
-	mono_t second; /* details of refusals are stored so many a second */
-	unsigned in_second;
 };
 
 struct reload {
@@ -91,6 +89,10 @@ struct engine {
 	struct config_ids told_off; /* users who wanted to change something and may not: each is logged once */
 	struct override override;
 	struct episode episode;
+	struct {
+		mono_t second;
+		unsigned n;
+	} details; /* of refusals are stored so many a second */
 	struct reload reload;
 	wall_t closed_since; /* while the level is overloaded or more */
 	struct {
@@ -113,6 +115,12 @@ void engine_change(struct engine *e, enum store_kind kind, enum level before, en
 void episode_step(struct engine *e, mono_t now);
 void episode_refused(struct engine *e, const struct record *r);
 void episode_resume(struct engine *e, const struct state *s);
+
+/* evidence.c: 40 random bits as `kind` and eight letters that are not mistaken for each other when read aloud; a text of a
+ * stranger, printable and cut; a single refusal on record, but not more than some a second. */
+void evidence_id(char kind, char ret[EPISODE_ID_MAX]);
+void evidence_text(const struct record_text *t, char *ret, size_t cap);
+void evidence_refusal(struct engine *e, const struct record *r, enum check check, uint16_t code, const char *id);
 
 /* override.c: set, expire, survive a restart. */
 void override_set(struct engine *e, enum level level, int64_t for_ms, const char *who, const char *reason,
