@@ -101,6 +101,7 @@ take_report(struct engine *e, const struct report *r)
 	bool after = engine_is_pinned(e);
 	if (before == after)
 		return;
+	e->changed = true;
 	log_info("engine", "an operator's control/overloaded in %s: %s", e->config.qmail.homes.s[r->home],
 		after ? "the gate is closed by it" : "gone");
 	engine_change(e, STORE_PIN, e->stance.level, e->stance.level,
@@ -171,6 +172,12 @@ tell_gate(struct engine *e, const struct stance *old)
 	engine_change(e, STORE_GATE, e->stance.level, e->stance.level, words[e->stance.gate], "spillway");
 }
 
+static mono_t
+earliest(mono_t a, mono_t b)
+{
+	return a.ms < b.ms ? a : b;
+}
+
 static void
 decide(struct engine *e, mono_t now)
 {
@@ -191,6 +198,16 @@ decide(struct engine *e, mono_t now)
 		tell_gate(e, &old);
 	}
 	e->decided = true;
+	e->changed = false;
+	e->readings_told = e->readings.told;
+	e->next_decide = earliest(e->stance.next, mono_after(now, TICK_MS));
+}
+
+/* Thousands of questions of plugins may come in a second, each in a turn of its own: none of them changes a stance. */
+static bool
+is_decision_due(const struct engine *e, mono_t now)
+{
+	return e->changed || e->readings.told != e->readings_told || now.ms >= e->next_decide.ms;
 }
 
 static void
@@ -226,24 +243,21 @@ watch_wall_clock(struct engine *e, mono_t now)
 	e->wall_offset = offset;
 }
 
-static mono_t
-earliest(mono_t a, mono_t b)
-{
-	return a.ms < b.ms ? a : b;
-}
-
 /* Wake up when something is due, even if nothing comes in. */
 static void
 arm_due(struct engine *e, mono_t now)
 {
-	mono_t due = earliest(e->stance.next, earliest(e->next_publish, e->next_order));
+	mono_t due = earliest(e->next_decide, earliest(e->next_publish, e->next_order));
 
 	if (e->override.set)
 		due = earliest(due, e->override.until);
+	if (due.ms == e->armed.ms)
+		return;
 	int64_t ms = mono_since(now, due);
 	ms = ms < 1 ? 1 : ms > TICK_MS ? TICK_MS : ms;
 	const struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
-	(void)event_add(e->due, &tv); /* fails only for want of memory: the next event wakes us then */
+	if (event_add(e->due, &tv) == 0) /* fails only for want of memory: the next turn tries again */
+		e->armed = due;
 }
 
 static void
@@ -252,7 +266,8 @@ after_turn(struct engine *e)
 	mono_t now = turn_now(&e->turn);
 
 	override_step(e, now);
-	decide(e, now);
+	if (is_decision_due(e, now))
+		decide(e, now);
 	if (now.ms >= e->next_order.ms) {
 		send_order(e, now);
 		watch_wall_clock(e, now);
@@ -265,9 +280,11 @@ after_turn(struct engine *e)
 static void
 on_due(evutil_socket_t fd, short what, void *arg)
 {
+	struct engine *e = arg;
+
 	(void)fd;
 	(void)what;
-	(void)arg; /* after_turn() does the rest */
+	e->armed.ms = 0; /* after_turn() does the rest */
 }
 
 static void
@@ -290,6 +307,7 @@ on_refusal(const struct record *r, void *arg)
 	if (r->verdict == VERDICT_PASS)
 		return;
 	e->refused++;
+	e->changed = true;
 	episode_refused(e, r);
 }
 

@@ -75,6 +75,9 @@ struct engine {
 	struct decide_state decide;
 	struct stance stance;
 	bool decided; /* `stance` is valid */
+	bool changed; /* something besides the readings that it was made from */
+	uint64_t readings_told; /* when it was made */
+	mono_t next_decide; /* at the latest */
 
 	struct watch *watch;
 	struct ask *ask;
@@ -103,6 +106,7 @@ struct engine {
 	int64_t wall_offset; /* wall less boot clock, to notice jumps */
 	struct log_memory publish_memory;
 	struct event *due; /* wakes the loop for what is due by itself */
+	mono_t armed; /* when it will, 0: not set */
 	bool stopping;
 };
 

@@ -16,6 +16,7 @@ readings_set(struct readings *rs, enum reading_id id, struct reading_value v, mo
 	rs->r[id] = (struct reading) {
 		.known = v.known && sane, .value = v.value, .at = now, .until = until,
 	};
+	rs->told++;
 }
 
 static unsigned
@@ -101,6 +102,7 @@ readings_forget(struct readings *rs, uint32_t ids)
 		rs->arrived.n = rs->departed.n = 0;
 	if ((ids & 1u << READING_REFUSED) != 0)
 		rs->refused.n = 0;
+	rs->told++;
 }
 
 struct reading_value

@@ -40,6 +40,7 @@ struct reading {
 struct readings {
 	struct reading r[READING_COUNT];
 	struct slope arrived, departed, refused;
+	uint64_t told; /* how often anything was: as long as it stays the same, only time has passed */
 };
 
 /* Tell a reading that is good until `until`.  A value that is not a finite number of a sane size (a probe

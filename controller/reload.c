@@ -86,6 +86,7 @@ swap(struct engine *e)
 
 	config_keep_fixed(new, &e->config, fixed, sizeof(fixed));
 	e->config = *new;
+	e->changed = true;
 	if (levels)
 		decide_reconfigure(&e->decide);
 	journal_limits(e->journal, &e->config.store);
