@@ -189,6 +189,7 @@ decide(struct engine *e, mono_t now)
 	if (closed && old.level < LEVEL_OVERLOADED)
 		e->closed_since = wall_now();
 	episode_step(e, now);
+	limits_level(e, old.level);
 	if (!e->decided || closed != (old.level >= LEVEL_OVERLOADED))
 		e->next_order = now;
 	if (!e->decided || old.level != e->stance.level || old.admit != e->stance.admit)
@@ -247,7 +248,7 @@ watch_wall_clock(struct engine *e, mono_t now)
 static void
 arm_due(struct engine *e, mono_t now)
 {
-	mono_t due = earliest(e->next_decide, earliest(e->next_publish, e->next_order));
+	mono_t due = earliest(earliest(e->next_decide, e->limits.next_step), earliest(e->next_publish, e->next_order));
 
 	if (e->override.set)
 		due = earliest(due, e->override.until);
@@ -268,6 +269,7 @@ after_turn(struct engine *e)
 	override_step(e, now);
 	if (is_decision_due(e, now))
 		decide(e, now);
+	limits_step(e, now);
 	if (now.ms >= e->next_order.ms) {
 		send_order(e, now);
 		watch_wall_clock(e, now);
@@ -304,8 +306,8 @@ on_refusal(const struct record *r, void *arg)
 {
 	struct engine *e = arg;
 
-	if (r->verdict == VERDICT_PASS)
-		return;
+	if (r->verdict == VERDICT_PASS || r->check != CHECK_OVERLOAD)
+		return; /* what a limit refuses is counted where it is asked for, and says nothing about load */
 	e->refused++;
 	e->changed = true;
 	episode_refused(e, r);
@@ -412,6 +414,8 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
+	if ((r = limits_open(e, why)) < 0)
+		return r;
 	r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why);
 	return r < 0 ? r : control_new(e->base, dir, commands_handle, e, &e->control, why);
 }
@@ -421,6 +425,7 @@ close_all(struct engine *e)
 {
 	control_free(e->control);
 	ask_free(e->ask);
+	limits_close(e);
 	journal_free(e->journal);
 	watch_free(e->watch);
 	reload_done(e);

@@ -134,10 +134,10 @@ journal_episode(struct journal *j, const struct store_episode *e)
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_EPISODE_ROW, .u.episode = *e });
 }
 
-bool
+void
 journal_offence(struct journal *j, const struct store_offence *o)
 {
-	return say(j, &(struct recorder_message) { .kind = RECORD_OFFENCE, .u.offence = *o });
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_OFFENCE, .u.offence = *o });
 }
 
 void
