@@ -158,10 +158,10 @@ parent_of(pid_t pid)
 	return (pid_t)parent;
 }
 
-/* A pidfd of the asker's parent, or -Exxx.  The parent is asked for after the pidfd was had: if the plugin's parent still is
- * `pid` then, the pidfd is of no other process that took the number over. */
+/* A pidfd of the session, which is the asker's parent or, when a server asks without a plugin, the asker; or -Exxx.  The parent
+ * is asked for after the pidfd was had: if it still is `pid` then, the pidfd is of no other process that took the number over. */
 static int
-open_parent(pid_t pid, pid_t asker, int max_fd)
+open_session(pid_t pid, pid_t asker, int max_fd)
 {
 	if (asker == 0)
 		return -ENXIO;
@@ -170,7 +170,7 @@ open_parent(pid_t pid, pid_t asker, int max_fd)
 	int fd = pidfd_open(pid, 0);
 	if (fd < 0)
 		return -errno;
-	pid_t parent = parent_of(asker);
+	pid_t parent = pid == asker ? pid : parent_of(asker);
 	if (fd < max_fd && (parent == 0 || parent == pid))
 		return fd;
 	(void)close(fd);
@@ -197,7 +197,7 @@ hold(struct held *h, pid_t pid, const struct ip *masked, pid_t asker)
 
 	if (i == NONE)
 		return -ENOSPC;
-	if ((fd = open_parent(pid, asker, h->max_fd)) < 0)
+	if ((fd = open_session(pid, asker, h->max_fd)) < 0)
 		return fd;
 	struct session *s = &h->session[i];
 	int next_free = s->next_by_pid;

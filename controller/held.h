@@ -30,7 +30,8 @@ struct held;
 int held_new(struct event_base *base, const struct config_concurrency *limits, int max_fd, struct held **ret);
 void held_free(struct held *h); /* NULL is allowed */
 
-/* The session of qmail-smtpd `pid` is here, as its plugin `asker` says (a process id as the kernel tells it, 0: it does not).
+/* The session of qmail-smtpd `pid` is here, as its plugin `asker` says (a process id as the kernel tells it, 0: it does not), or it
+ * says so itself.
  * Count it unless the address would then hold more than it may: RATE_OVER; n is with this one. */
 void held_ask(struct held *h, pid_t pid, const struct ip *ip, pid_t asker, struct rate_answer *ret);
 

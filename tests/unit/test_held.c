@@ -358,6 +358,21 @@ held_not_the_askers_parent_is_not_counted(void **state)
 	assert_int_equal(described("uncounted"), 1);
 }
 
+/* A server that asks by the client library, for itself. */
+static void
+held_asker_may_be_the_session(void **state)
+{
+	struct session s = start();
+
+	(void)state;
+	limit("*", 1);
+	check_ok(ask_as(s.smtpd, s.smtpd, "192.0.2.1"), 1);
+	assert_int_equal(described("now"), 1);
+	check_over(ask(start(), "192.0.2.1"), 2, 1);
+	end_it(s);
+	wait_for(0);
+}
+
 static void
 held_parent_that_can_not_be_seen_is_believed(void **state)
 {
@@ -514,6 +529,7 @@ main(void)
 		T(held_first_pattern_that_matches_counts),
 		T(held_nothing_configured_nothing_counted),
 		T(held_not_the_askers_parent_is_not_counted),
+		T(held_asker_may_be_the_session),
 		T(held_parent_that_can_not_be_seen_is_believed),
 		T(held_numbers_that_mean_nothing_are_not_counted),
 		T(held_asker_with_an_odd_name_is_understood),
