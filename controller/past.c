@@ -5,7 +5,6 @@
 
 #include "controller/cli.h"
 #include "controller/store.h"
-#include "lib/num.h"
 
 #define SINCE_DEFAULT_MS (INT64_C(24) * 3600000)
 
