@@ -41,7 +41,7 @@ struct cli {
 typedef int cli_command(struct cli *cli, int argc, char **argv);
 
 cli_command show_status, show_probes, ask_force, ask_reload, ask_neutral;
-cli_command past_history, past_explain;
+cli_command past_history, explain_run;
 cli_command doctor_run, setup_run;
 
 /* "spillway: sentence" to stderr; returns `code`. */
@@ -56,6 +56,11 @@ json_t *client_ask(const struct cli *cli, json_t *request, int *ret_code);
 
 /* The same without a word: whatever the daemon says, "ok" or not, or NULL and why it could not be asked. */
 json_t *client_exchange(const char *run_dir, json_t *request, struct err *why);
+
+/* past.c: open the database for reading, or tell why not and return the exit code; a time in JSON, null for none. */
+struct store;
+int past_open(const struct cli *cli, struct store **ret);
+json_t *past_wall(wall_t t);
 
 /* End leased effects without the daemon. */
 int offline_neutral(struct cli *cli);

@@ -86,8 +86,10 @@ swap(struct engine *e)
 
 	config_keep_fixed(new, &e->config, fixed, sizeof(fixed));
 	e->config = *new;
+	e->changed = true;
 	if (levels)
 		decide_reconfigure(&e->decide);
+	limits_configure(e);
 	journal_limits(e->journal, &e->config.store);
 	e->next_publish = turn_now(&e->turn);
 	if (fixed[0] != '\0')

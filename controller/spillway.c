@@ -26,7 +26,7 @@ static const struct {
 	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon",
 		ask_neutral },
 	{ "history", "[--since 24h]", "every change, with its reason", past_history },
-	{ "explain", "ID|ADDRESS", "why somebody was refused", past_explain },
+	{ "explain", "ID|ADDRESS", "why somebody was refused", explain_run },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
