@@ -13,9 +13,9 @@
  * of our users logged in from there lately: perhaps the office behind one address, perhaps a leaked password)
  * softens: such an address gets at most a block that explains or throttles.
  *
- * Fail open: while a source is not known (protect_lost()), everybody is protected, for nobody can tell who is not.
+ * Fail open: while a source can't be known, nobody can tell who is not protected, so everybody is (PROTECT_UNKNOWN).
  *
- * Memory: PROTECT_PREFIXES_MAX prefixes, names of PROTECT_ALLOW_MAX entries, and 53 bytes for each login.  Of logins
+ * Memory: PROTECT_PREFIXES_MAX prefixes, names of PROTECT_ALLOW_MAX entries, and 49 bytes for each login.  Of logins
  * the ones longest ago are forgotten first.  Prefixes are sorted, so a question costs a binary search for each length
  * in use.
  */
@@ -79,10 +79,12 @@ struct protect_allow {
 };
 
 /* All prefixes of `source`, which is PROTECT_OWN, _GATEWAY, _RESOLVER or _RELAY, in place of those before.  Returns
- * 0, -EINVAL (another source, or a wide prefix), -ENOSPC; then all is as before. */
+ * 0;
+ * -EINVAL (another source, or a wide prefix); -ENOSPC, and then the source can't be known.  The prefixes stay as they
+ * were after an error. */
 int protect_set(struct protect *t, enum protect_reason source, const struct ip_prefix *list, size_t n);
 
-/* The whole allow list.  A name that was on it before keeps its addresses.  Returns 0, -EINVAL or -ENOSPC. */
+/* The whole allow list.  A name that was on it before keeps its addresses.  Returns as protect_set(). */
 int protect_allow(struct protect *t, const struct protect_allow *list, size_t n);
 
 /* The addresses that a name has now.  None (the name server is down, or says that there is no such name) changes
@@ -90,7 +92,7 @@ int protect_allow(struct protect *t, const struct protect_allow *list, size_t n)
  * PROTECT_ADDRESSES_MAX), -ENOSPC. */
 int protect_set_name(struct protect *t, const char *name, const struct ip *addresses, size_t n);
 
-/* A source can't be read, and never could.  Ended by the next protect_set() or protect_allow() for it. */
+/* A source can't be read.  If it could be before, what it said stays; else it can't be known until it is set. */
 void protect_lost(struct protect *t, enum protect_reason source);
 
 /* One of our users has logged in from `ip`; an IPv6 address counts for its /64. */

@@ -56,9 +56,8 @@ int protect_read(const char *path, protect_parser *parse, struct protect_list *r
 int protect_read_interfaces(struct protect_list *ret);
 
 /* Read all sources but the allow list into `t`: interfaces, gateways, resolvers, and relay clients from the file
- * `rules` ("": none).  `scratch` is the caller's, for it is large.  A source that can't be read keeps what it had;
- * one that could never be read, or does not fit, is lost (protect.h), which protects everybody.  Returns 0 or the
- * last error, with `why`. */
+ * `rules` ("": none).  `scratch` is the caller's, for it is large.  A source that can't be read keeps what it had, or
+ * is lost (protect.h).  Returns 0 or the last error, with `why`. */
 int protect_refresh(struct protect *t, const char *rules, struct protect_list *scratch, struct err *why);
 
 #endif
