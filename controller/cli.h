@@ -50,8 +50,8 @@ int cli_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)
 /* Print JSON and its newline to stdout. */
 void cli_print_json(const json_t *j);
 
-/* Ask the daemon.  Takes the request.  Returns its reply (a new reference) with "ok" true, or NULL after telling what is
- * wrong; then *ret_code is the exit code. */
+/* Ask the daemon.  Takes the request.  Returns its reply (a new reference) with "ok" true, or NULL after
+ * telling what is wrong; then *ret_code is the exit code. */
 json_t *client_ask(const struct cli *cli, json_t *request, int *ret_code);
 
 /* The same without a word: whatever the daemon says, "ok" or not, or NULL and why it could not be asked. */

@@ -172,7 +172,8 @@ int
 ask_force(struct cli *cli, int argc, char **argv)
 {
 	if (argc != 1)
-		return cli_fail(CLI_USAGE, "force: allowed is force LEVEL, one of normal, busy, overloaded, critical, auto");
+		return cli_fail(CLI_USAGE,
+			"force: allowed is force LEVEL, one of normal, busy, overloaded, critical, auto");
 	return ask_and_tell(cli,
 		with_span(cli, json_pack("{s:s, s:s}", "command", "force", "level", argv[0])),
 		strcmp(argv[0], "auto") == 0 ? "the level is decided by the readings again" : "forced");

@@ -2,8 +2,8 @@
 /*
  * commands - what can be asked of the engine: one table of name, right, and handler
  *
- * A request is {"command": NAME, ...}.  A reply has "ok"; when that is false "error", a sentence, and "code", the exit code
- * that `spillway` ends with: 1 no, 100 wrong request or no right, 111 can't be done now.
+ * A request is {"command": NAME, ...}.  A reply has "ok"; when that is false "error", a sentence, and "code",
+ * the exit code that `spillway` ends with: 1 no, 100 wrong request or no right, 111 can't be done now.
  */
 #include <stdio.h>
 #include <string.h>
@@ -136,8 +136,8 @@ run_status(struct engine *e, const struct call *call)
 
 	(void)call;
 	return json_pack(
-		"{s:b, s:s, s:i, s:I, s:s, s:o, s:I, s:b, s:o, s:o, s:s, s:i, s:b, s:s?, s:I, s:I, s:o, s:o, s:o, s:o, s:o,"
-		" s:o, s:o}",
+		"{s:b, s:s, s:i, s:I, s:s, s:o, s:I, s:b, s:o, s:o, s:s, s:i, s:b, s:s?, s:I, s:I, s:o, s:o, s:o,"
+		" s:o, s:o, s:o, s:o}",
 		"ok", 1, "version", SPILLWAY_VERSION, "pid", (int)getpid(),
 		"uptime_ms", (json_int_t)mono_since(e->started, now),
 		"level", level_name(e->stance.level), "since", describe_wall(since),
@@ -288,6 +288,7 @@ commands_handle(const json_t *request, const struct control_peer *peer, uint64_t
 			tell_off(e, peer->uid, who, name);
 			return refuse(100, "only root and service.operators may change anything");
 		}
+		/* cppcheck-suppress returnDanglingLifetime ; no handler keeps its call */
 		return commands[i].run(e, &call);
 	}
 	return refuse(100, "no such command");

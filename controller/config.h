@@ -26,6 +26,7 @@
 #define CONFIG_DEFAULT_PATH "/etc/spillway/spillway.conf"
 #define CONFIG_FILE_MAX (256 * 1024)
 #define CONFIG_ERRORS_MAX 20
+#define CONFIG_NOTES_MAX 20
 #define CONFIG_KEY_MAX 160
 
 struct config_qmail {
@@ -59,7 +60,7 @@ struct config_store {
 	int64_t refusals; /* rows kept of single refusals, the newest */
 };
 
-/* The group of this name in rater's configuration. */
+/* The group of this name in rater's configuration.  Without it, and without the ports in it, there is no TCP. */
 struct config_settings {
 	char address[CFG_STRING_MAX];
 	int64_t port; /* 0: no TCP */
@@ -104,10 +105,11 @@ struct config {
 	struct config_ids plugin_uids, operator_uids, operator_gids;
 };
 
-/* Everything that is wrong with a file, a line each: "file:line: key = value: what; allowed ...". */
+/* Everything that is wrong with a file, a line each: "file:line: key = value: what; allowed ...".  Notes tell what is
+ * allowed and hardly meant so: "file:line: key = value: what". */
 struct config_errors {
-	unsigned n; /* found; only the first CONFIG_ERRORS_MAX have a text */
-	struct err e[CONFIG_ERRORS_MAX];
+	unsigned n, notes; /* found; only the first CONFIG_ERRORS_MAX and CONFIG_NOTES_MAX have a text */
+	struct err e[CONFIG_ERRORS_MAX], note[CONFIG_NOTES_MAX];
 };
 
 /* All defaults: what an empty file gives. */
@@ -139,7 +141,7 @@ struct config_section {
 	size_t at; /* offset in struct config */
 	bool has_levels; /* it also holds the levels' groups */
 };
-#define CONFIG_SECTIONS 9
+#define CONFIG_SECTIONS 10
 
 /* Sections whose names begin alike stand together. */
 extern const struct config_section config_section[CONFIG_SECTIONS];

@@ -132,6 +132,8 @@ config_child_main(const char *path)
 			(void)fprintf(stderr, "%s\n", errors.e[i].text);
 		return 100;
 	}
+	for (unsigned i = 0; i < errors.notes && i < CONFIG_NOTES_MAX; i++)
+		(void)fprintf(stderr, "%s\n", errors.note[i].text);
 	/* Who is missing can do nothing; `doctor` tells. */
 	config_resolve(&config, missing, sizeof(missing));
 	return fd_write_all(STDOUT_FILENO, &config, sizeof(config)) < 0 ? 111 : 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * One turn: whatever came in is taken (events of the queue, records of plugins, requests, answers), then, once, everything that
- * follows from it happens in after_turn(): decide, tell the keeper, publish, remember.  Nothing here waits for a disk, a
- * child or a peer.
+ * One turn: whatever came in is taken (events of the queue, records of plugins, requests, answers), then, once,
+ * everything that follows from it happens in after_turn(): decide, tell the keeper, publish, remember.  Nothing
+ * here waits for a disk, a child or a peer.
  */
 #include "controller/engine.h"
 

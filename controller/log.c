@@ -72,6 +72,17 @@ log_line(enum log_level level, const char *area, const char *fmt, ...)
 	put_line(line, t.len);
 }
 
+void
+log_lines(enum log_level level, const char *area, const char *text)
+{
+	while (*text != '\0') {
+		int n = (int)strcspn(text, "\n");
+
+		log_line(level, area, "%.*s", n, text);
+		text += n + (text[n] == '\n');
+	}
+}
+
 int
 log_edge(struct log_memory *memory, enum log_level level, const char *area, const char *text)
 {

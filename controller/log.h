@@ -24,6 +24,9 @@ enum log_level {
 void log_line(enum log_level level, const char *area, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same for each line of a text. */
+void log_lines(enum log_level level, const char *area, const char *text);
+
 #define log_error(area, ...) log_line(LOG_ERROR, area, __VA_ARGS__)
 #define log_warning(area, ...) log_line(LOG_WARNING, area, __VA_ARGS__)
 #define log_info(area, ...) log_line(LOG_INFO, area, __VA_ARGS__)

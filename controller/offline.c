@@ -2,9 +2,9 @@
 /*
  * offline - end what is leased, with neither daemon nor database
  *
- * Which homes?  Those named with --home; else those that the last keeper noted in its run directory, and those of the
- * configuration.  The note counts only when root (or we ourselves) wrote it: the directory belongs to the engine's user,
- * who must not be able to point root elsewhere.
+ * Which homes?  Those named with --home; else those that the last keeper noted in its run directory, and those
+ * of the configuration.  The note counts only when root (or we ourselves) wrote it: the directory belongs to
+ * the engine's user, who must not be able to point root elsewhere.
  */
 #include <errno.h>
 #include <fcntl.h>

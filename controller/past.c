@@ -125,9 +125,10 @@ print_refusals(const json_t *refusals)
 	json_t *r;
 
 	json_array_foreach(refusals, i, r)
-		(void)printf("  %s  %s at %s, %lld: %s helo %s from <%s>, qmail-smtpd %lld, episode %s\n", field(r, "at"),
-			field(r, "rule"), field(r, "stage"), (long long)json_integer_value(json_object_get(r, "code")),
-			field(r, "ip"), field(r, "helo"), json_string_value(json_object_get(r, "sender")),
+		(void)printf("  %s  %s at %s, %lld: %s helo %s from <%s>, qmail-smtpd %lld, episode %s\n",
+			field(r, "at"), field(r, "rule"), field(r, "stage"),
+			(long long)json_integer_value(json_object_get(r, "code")), field(r, "ip"), field(r, "helo"),
+			json_string_value(json_object_get(r, "sender")),
 			(long long)json_integer_value(json_object_get(r, "pid")), field(r, "episode"));
 }
 

@@ -157,7 +157,8 @@ print_probe(const json_t *p, const json_t *readings)
 			text_of(json_object_get(readings, json_string_value(v)), "text"));
 	json_array_foreach(facts, i, v)
 		(void)printf("  (%s: %s)\n", text_of(v, "name"), text_of(v, "text"));
-	(void)printf("  (looked %lld times, last %s ago, %lld failures; cpu %.1f ms, recounts %.1f ms, longest %.1f ms)\n",
+	(void)printf("  (looked %lld times, last %s ago, %lld failures; cpu %.1f ms, recounts %.1f ms,"
+		" longest %.1f ms)\n",
 		(long long)number_of(p, "looks"), age(number_of(p, "age_ms"), span),
 		(long long)number_of(p, "failures"), (double)number_of(p, "cpu_us") / 1000,
 		(double)number_of(p, "recount_cpu_us") / 1000, (double)number_of(p, "longest_us") / 1000);

@@ -23,13 +23,15 @@ static const struct {
 	{ "status", "", "level, why, since when, readings", show_status },
 	{ "probes", "", "where the readings come from, and how they fare", show_probes },
 	{ "force", "LEVEL|auto [--for 30m] [--reason TEXT]", "override the level; ends by itself", ask_force },
-	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon", ask_neutral },
+	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon",
+		ask_neutral },
 	{ "history", "[--since 24h]", "every change, with its reason", past_history },
 	{ "explain", "ID|ADDRESS", "why somebody was refused", past_explain },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
-	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do", setup_run },
+	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do",
+		setup_run },
 };
 
 int
@@ -68,18 +70,19 @@ print_usage(FILE *f)
 /* --- check ----------------------------------------------------------------------------------- */
 
 static json_t *
-errors_json(const struct config_errors *errors)
+texts_json(const struct err *text, unsigned n)
 {
 	json_t *all = json_array();
 
-	for (unsigned i = 0; i < errors->n && i < CONFIG_ERRORS_MAX; i++)
-		(void)json_array_append_new(all, json_string(errors->e[i].text));
+	for (unsigned i = 0; i < n; i++)
+		(void)json_array_append_new(all, json_string(text[i].text));
 	return all;
 }
 
 static int
 check(struct cli *cli, int argc, char **argv)
 {
+	const struct config_errors *e = &cli->errors;
 	char missing[200] = "";
 
 	if (argc > 1)
@@ -90,9 +93,12 @@ check(struct cli *cli, int argc, char **argv)
 	}
 	if (cli->config_ok)
 		config_resolve(&cli->config, missing, sizeof(missing));
+	unsigned errors = e->n < CONFIG_ERRORS_MAX ? e->n : CONFIG_ERRORS_MAX;
+	unsigned notes = e->notes < CONFIG_NOTES_MAX ? e->notes : CONFIG_NOTES_MAX;
 	if (cli->json) {
-		json_t *j = json_pack("{s:s, s:b, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
-			"errors", errors_json(&cli->errors), "names_missing_here", missing);
+		json_t *j = json_pack("{s:s, s:b, s:o, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
+			"errors", texts_json(e->e, errors), "notes", texts_json(e->note, notes),
+			"names_missing_here", missing);
 
 		cli_print_json(j);
 		json_decref(j);
@@ -100,11 +106,13 @@ check(struct cli *cli, int argc, char **argv)
 		config_print(stdout, &cli->config);
 	} else if (cli->config_ok) {
 		(void)printf("%s: ok\n", cli->config_path);
+		for (unsigned i = 0; i < notes; i++)
+			(void)printf("note: %s\n", e->note[i].text);
 		if (missing[0] != '\0')
 			(void)printf("note: on this machine there is no %s\n", missing);
 	} else {
-		for (unsigned i = 0; i < cli->errors.n && i < CONFIG_ERRORS_MAX; i++)
-			(void)fprintf(stderr, "%s\n", cli->errors.e[i].text);
+		for (unsigned i = 0; i < errors; i++)
+			(void)fprintf(stderr, "%s\n", e->e[i].text);
 	}
 	return cli->config_ok ? CLI_OK : CLI_USAGE;
 }
@@ -147,7 +155,8 @@ take_home(struct cfg_list *homes, const char *text)
 {
 	if (text[0] != '/' || homes->n == CFG_LIST_MAX
 		|| text_copy(homes->s[homes->n], CFG_STRING_MAX, text) < 0)
-		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text, CFG_LIST_MAX);
+		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text,
+			CFG_LIST_MAX);
 	homes->n++;
 	return 0;
 }

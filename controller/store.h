@@ -2,9 +2,9 @@
 /*
  * store - the database: history, episodes, refusals, the override
  *
- * The only file that knows SQLite.  The recorder writes; the command reads, read-only, beside it.  Bounded by numbers of rows,
- * not by age: a clock that jumps must not empty a history.  WAL with synchronous=FULL: what is committed survives power loss,
- * and in batches that costs nothing.
+ * The only file that knows SQLite.  The recorder writes; the command reads, read-only, beside it.  Bounded by
+ * numbers of rows, not by age: a clock that jumps must not empty a history.  WAL with synchronous=FULL: what is
+ * committed survives power loss, and in batches that costs nothing.
  */
 #ifndef CONTROLLER_STORE_H
 #define CONTROLLER_STORE_H
@@ -81,8 +81,9 @@ struct store;
 
 /* --- writing --- */
 
-/* Open or create DIR/spillway.db.  A damaged file is renamed to spillway.db.corrupt-SECONDS and a new one begun, which is told in
- * `note` (NULL allowed).  A newer schema is left alone: -EPROTO.  Returns 0 or -Exxx with the reason. */
+/* Open or create DIR/spillway.db.  A damaged file is renamed to spillway.db.corrupt-SECONDS and a new one
+ * begun, which is told in `note` (NULL allowed).  A newer schema is left alone: -EPROTO.  Returns 0 or -Exxx
+ * with the reason. */
 int store_open(const char *dir, struct store **ret, struct err *note, struct err *why);
 void store_close(struct store *s); /* NULL is allowed */
 

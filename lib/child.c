@@ -162,6 +162,7 @@ drain(struct child_output *o)
 
 	while (o->fd >= 0) {
 		size_t room = o->cap - o->len;
+		/* cppcheck-suppress legacyUninitvar ; read() writes to it, nobody reads it */
 		ssize_t n = read(o->fd, room > 0 ? o->buf + o->len : scrap, room > 0 ? room : sizeof(scrap));
 
 		if (n < 0 && errno == EINTR)

@@ -24,6 +24,7 @@ enum cfg_type {
 	CFG_CHOICE, /* int, the index into `choices`; written as a word */
 	CFG_NAME, /* char[CFG_STRING_MAX]: printable, may be empty */
 	CFG_PATH, /* char[CFG_STRING_MAX]: absolute */
+	CFG_ADDRESS, /* char[CFG_STRING_MAX]: an IP address */
 	CFG_NAMES, /* struct cfg_list of CFG_NAME; written as "a", [ "a", "b" ] or ( "a", "b" ) */
 	CFG_PATHS, /* struct cfg_list of CFG_PATH */
 };

@@ -61,8 +61,8 @@ class_of(void)
 	return CLASS_STRANGER;
 }
 
-/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read the boot id
- * costs more than to read the state. */
+/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read
+ * the boot id costs more than to read the state. */
 static bool
 read_state(struct state *ret)
 {
@@ -140,8 +140,9 @@ print_reply(const struct session *s, const struct refusal *r, enum verdict verdi
 		(void)!write(STDOUT_FILENO, line, t.len); /* nobody there: nobody to tell */
 }
 
-/* One datagram, no answer, never waiting: when the engine's queue is full the event is lost, and the
- * refusal stands in the log alone.  Returns whether an engine is there: then it has published the state, in this boot. */
+/* One datagram, no answer, never waiting: when the engine's queue is full the event is lost, and the refusal
+ * stands in the log alone.  Returns whether an engine is there: then it has published the state, in this
+ * boot. */
 static bool
 tell_engine(const struct session *s, const struct refusal *r, enum verdict verdict)
 {

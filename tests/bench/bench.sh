@@ -19,7 +19,6 @@ export B
 work=$(mktemp -d "${TMPDIR:-/tmp}/spillway-bench.XXXXXX") || exit 111
 home=$work/qmail
 daemon=''
-# shellcheck disable=SC2317,SC2329 # called by the trap
 cleanup() {
 	[ -z "$daemon" ] || { kill "$daemon"; wait "$daemon"; } 2>/dev/null
 	rm -rf "$work"

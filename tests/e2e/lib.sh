@@ -23,7 +23,6 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/spillway-test.XXXXXX") || exit 111
 chmod 755 "$work"
 started=''
 
-# shellcheck disable=SC2317,SC2329 # called by the trap
 cleanup() {
 	for p in $started; do
 		kill -CONT "$p" 2>/dev/null
@@ -161,6 +160,7 @@ stop_daemon() {
 }
 
 child_of() { # engine|recorder: its pid
+	# shellcheck disable=SC2013 # numbers
 	for p in $(cat "/proc/$daemon/task/$daemon/children" 2>/dev/null); do
 		if [ "$(cat "/proc/$p/comm" 2>/dev/null)" = "$1" ]; then
 			echo "$p"

@@ -336,7 +336,6 @@ state
 listener=$!
 started="$started $listener"
 wait_for 2000 test -S "$run/event.sock"
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 told() { # N: that many records have arrived
 	[ "$(wc -l <"$work/events")" -ge "$1" ]
 }

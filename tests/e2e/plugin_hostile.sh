@@ -5,7 +5,6 @@
 #
 # Runs through the table of tests/hostile.h.  Row of the failure list: Q7.
 
-# shellcheck disable=SC2119 # start_daemon without options
 . "$(dirname -- "$0")/lib.sh"
 
 make_home --plain
@@ -125,7 +124,6 @@ lease=30s
 start_daemon
 ok 'the daemon answers' $?
 spillway force overloaded --for 5m >"$work/out" 2>&1
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 closed() {
 	[ "$(cd "$home" && "$bin/spp" --mail -- plugins/overload 2>/dev/null | sed -n 's/^outcome: //p')" = close ]
 }

@@ -6,7 +6,6 @@
 # Rows of the failure list: Q5 Q10 Q13 Q14.  Times are compared with each other, not with a clock on the wall: the machine
 # may be busy.
 
-# shellcheck disable=SC2119 # start_daemon without options
 . "$(dirname -- "$0")/lib.sh"
 
 make_home --plain
@@ -48,7 +47,6 @@ make_conf </dev/null
 start_daemon
 ok 'the daemon answers' $?
 spillway force overloaded --for 10m >"$work/out" 2>&1
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 closed() {
 	[ "$(stranger)" = "451 $reply close" ]
 }
@@ -88,7 +86,6 @@ while [ $n -lt 5 ]; do
 	stranger >"$work/out"
 	n=$((n + 1))
 done
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 five_more() {
 	[ "$(field refused)" -eq $((was + 5)) ]
 }

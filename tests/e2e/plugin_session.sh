@@ -6,7 +6,6 @@
 # A policy that holds for the first transaction and not for the second is an open relay (CVE-2008-2784).
 # Rows of the failure list: Q2 Q16.
 
-# shellcheck disable=SC2119 # start_daemon without options
 . "$(dirname -- "$0")/lib.sh"
 
 for p in tcpsvd tcpclient; do
@@ -210,7 +209,6 @@ engine=$(child_of engine) recorder=$(child_of recorder)
 kill -9 "$daemon" "$engine" "$recorder"
 wait "$daemon" 2>/dev/null
 killed=$(now_ms)
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 open_again() {
 	printf '%s\n' "$mail" QUIT | talk | grep -q '^250 ok'
 }

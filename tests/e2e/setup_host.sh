@@ -75,7 +75,6 @@ spillway() {
 	"$prefix/bin/spillway" "$@"
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 closed() {
 	[ -e "$flag" ]
 }
@@ -84,12 +83,10 @@ open() {
 	[ ! -e "$flag" ]
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 daemons() {
 	pgrep -x 'spillwayd|engine|recorder' | wc -l
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 no_daemons() {
 	[ "$(daemons)" = 0 ]
 }
@@ -139,7 +136,6 @@ whole_way() { # NAME
 	wait_for 8000 closed
 	ok "$1: the queue fills, the gate closes" $?
 	[ "$served" = yes ] && is "$1: a stranger may not" "$(mail_from_a_stranger)" "451 Temporary Failure: Server overload"
-	# shellcheck disable=SC2317,SC2329 # called by wait_for
 	counted() {
 		[ "$(spillway status --json | json refused)" = 1 ]
 	}

@@ -25,7 +25,6 @@ bin=$B/standin
 work=$(mktemp -d "${TMPDIR:-/tmp}/standin.XXXXXX") || exit 111
 started=''
 
-# shellcheck disable=SC2317,SC2329 # called by the trap
 cleanup() {
 	for p in $started; do
 		kill "$p" 2>/dev/null
