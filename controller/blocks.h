@@ -23,10 +23,11 @@
  * How hard.  Denied.  With `soft_first` the first block only throttles or explains.  An address from which one of our
  * users logged in lately never gets more than that.
  *
- * How wide.  When `widen_hosts` distinct addresses of a /24 (of IPv6: of a /56, a /48, and a /64 where addresses
- * count single) are under blocks of ours at once, the network is blocked too, if nothing in it is protected or has
- * logged in, and the caller's `is_spared` does not object; never wider than that.  Blocks are a union: each ends at
- * its own time, and an address is free when no block in force contains it.
+ * How wide.  When `widen_hosts` distinct addresses of a /24 are under blocks of ours at once, the network is blocked
+ * too; of IPv6, where so many addresses of a /64 are (if they count single), or /64s of a /56, or /56s of a /48.
+ * Never wider than that, and only if nothing in it is protected or has logged in, and the caller's `is_spared` does
+ * not object.  Blocks are a union: each ends at its own time, and an address is free when no block in force contains
+ * it.
  *
  * How many.  At most `budget_per_minute` new ones in any minute, and at most `budget_share` percent of the distinct
  * clients of the last hour (but 20 in any case).  Whoever blocks more than that is more likely wrong than right: it
@@ -38,7 +39,7 @@
  * Every block, also a restored one, is made by one function, which asks protect.h first.  When what is protected
  * grows, the next blocks_step() ends the blocks that contain it.
  *
- * Memory: about 110 bytes for each block of the table, 70 for each address of the memory; pages are touched as they
+ * Memory: about 140 bytes for each block of the table, 65 for each address of the memory; pages are touched as they
  * are used.  A full memory forgets, of the oldest, the one with the fewest steps.
  */
 #ifndef CONTROLLER_BLOCKS_H
@@ -62,7 +63,6 @@
 #define BLOCKS_FOR_MIN_MS 1000
 #define BLOCKS_FOR_MAX_MS (INT64_C(366) * 86400000) /* no block is longer */
 #define BLOCKS_PER_MINUTE_MAX 10000
-#define BLOCKS_SHARE_FLOOR 20 /* blocks of the last hour that are always within the share */
 #define BLOCKS_WHO_MAX 50 /* with the final NUL: the name of a rule, or of a person */
 #define BLOCKS_REASON_MAX 120
 #define BLOCKS_TEXTS_MAX 1024 /* distinct pairs of who and reason at once; beyond, the reason is lost, then the name */
@@ -135,7 +135,7 @@ enum blocks_verdict {
 	BLOCKS_OVER_SHARE, /* budget */
 	BLOCKS_FULL,
 	BLOCKS_TOO_WIDE, /* of a person: wider than /8, of IPv6 than /16 */
-	BLOCKS_BAD_TIME, /* of a person: not BLOCKS_FOR_MIN_MS..BLOCKS_FOR_MAX_MS; of a restored one: nothing remains */
+	BLOCKS_BAD_TIME, /* of a person: not BLOCKS_FOR_MIN_MS..BLOCKS_FOR_MAX_MS; of a stored one: nothing remains */
 };
 #define BLOCKS_VERDICTS 13
 
@@ -178,7 +178,8 @@ struct blocks_evidence {
 	bool is_our_refusal; /* it was counted only because we had refused before, as a retry is */
 };
 
-/* An address was over its limit. */
+/* An address was over its limit.  Call blocks_step() with this `now` before: while ended blocks wait for it, nothing is
+ * widened. */
 void blocks_offend(struct blocks *b, const struct ip *ip, const struct blocks_evidence *e, mono_t now,
 	struct blocks_result *ret);
 
@@ -234,13 +235,13 @@ bool blocks_recollect(const struct blocks *b, const struct ip_prefix *p, mono_t 
 
 struct blocks_state {
 	size_t count, by_person, max; /* blocks */
-	size_t remembered, memory;
+	size_t remembered; /* prefixes that offended before */
 	uint64_t clients; /* distinct, of the last hour */
 	uint64_t made; /* of them blocked, by rules */
 	bool is_over; /* budget, or full; ends after a minute in which all could be done */
 	enum blocks_verdict over; /* the last of BLOCKS_OVER_MINUTE, _OVER_SHARE, _FULL */
 	mono_t over_since;
-	uint64_t not_done; /* since then */
+	uint64_t not_done; /* since then: offences that led to nothing for it */
 	uint64_t not_done_ever;
 };
 
