@@ -31,9 +31,9 @@ struct cli {
 	const char *run_dir; /* $SPILLWAY_RUN_DIR, else of the configuration */
 
 	/* options of the commands; NULL, 0 or false when not given */
-	const char *reason, *service;
+	const char *reason, *service, *kind, *sort, *file;
 	int64_t for_ms, since_ms;
-	bool offline, yes, undo, effective;
+	bool offline, yes, undo, effective, all, export_list, fail2ban;
 	struct cfg_list homes;
 };
 
@@ -42,6 +42,7 @@ typedef int cli_command(struct cli *cli, int argc, char **argv);
 
 cli_command show_status, show_probes, ask_force, ask_reload, ask_neutral;
 cli_command past_history, explain_run;
+cli_command ask_block, ask_unblock, show_blocks, ask_allow;
 cli_command doctor_run, setup_run;
 
 /* "spillway: sentence" to stderr; returns `code`. */

@@ -228,6 +228,38 @@ run_reload(struct engine *e, const struct call *call)
 	return NULL;
 }
 
+/* --- blocks ---------------------------------------------------------------------------------- */
+
+static json_t *
+run_block(struct engine *e, const struct call *call)
+{
+	return blocking_put(e, call->request, call->who, call->client);
+}
+
+static json_t *
+run_unblock(struct engine *e, const struct call *call)
+{
+	return blocking_remove(e, call->request, call->who, call->client);
+}
+
+static json_t *
+run_blocks(struct engine *e, const struct call *call)
+{
+	return blocking_list(e, call->request);
+}
+
+static json_t *
+run_allow(struct engine *e, const struct call *call)
+{
+	return blocking_allow(e, call->request, call->who, call->client);
+}
+
+static json_t *
+run_allowed(struct engine *e, const struct call *call)
+{
+	return blocking_allowed(e, call->request);
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 
 static const struct command commands[] = {
@@ -236,6 +268,11 @@ static const struct command commands[] = {
 	{ "force", true, run_force },
 	{ "neutral", true, run_neutral },
 	{ "reload", true, run_reload },
+	{ "block", true, run_block },
+	{ "unblock", true, run_unblock },
+	{ "blocks", false, run_blocks },
+	{ "allow", true, run_allow },
+	{ "allowed", false, run_allowed },
 };
 
 static bool

@@ -112,12 +112,19 @@ static void
 on_keeper(evutil_socket_t fd, short what, void *arg)
 {
 	struct engine *e = arg;
-	struct report r;
+	union {
+		struct report report;
+		struct block_report blocks;
+	} m;
 	ssize_t n;
 
 	(void)what;
-	while ((n = recv(fd, &r, sizeof(r), MSG_DONTWAIT)) == sizeof(r))
-		take_report(e, &r);
+	while ((n = recv(fd, &m, sizeof(m), MSG_DONTWAIT)) > 0) {
+		if (n == sizeof(m.report))
+			take_report(e, &m.report);
+		else if (n == sizeof(m.blocks) && m.blocks.valid == BLOCK_ORDER_MAGIC)
+			blocking_report(e, &m.blocks);
+	}
 	if (n == 0) /* the keeper is gone: nobody would end what we decide */
 		e->stopping = true;
 }
@@ -250,6 +257,7 @@ arm_due(struct engine *e, mono_t now)
 {
 	mono_t due = earliest(earliest(e->next_decide, e->limits.next_step), earliest(e->next_publish, e->next_order));
 
+	due = earliest(due, blocking_due(e));
 	if (e->override.set)
 		due = earliest(due, e->override.until);
 	if (due.ms == e->armed.ms)
@@ -270,6 +278,7 @@ after_turn(struct engine *e)
 	if (is_decision_due(e, now))
 		decide(e, now);
 	limits_step(e, now);
+	blocking_step(e, now);
 	if (now.ms >= e->next_order.ms) {
 		send_order(e, now);
 		watch_wall_clock(e, now);
@@ -317,6 +326,13 @@ static void
 on_stored(uint64_t id, bool ok, const char *text, void *arg)
 {
 	override_stored(arg, id, ok, text);
+	blocking_stored(arg, id, ok, text);
+}
+
+static void
+on_stored_block(const struct store_block *b, const struct store_allow *a, void *arg)
+{
+	blocking_restore(arg, b, a);
 }
 
 static void
@@ -411,10 +427,10 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		return err_sys(why, r, "cannot read the boot id");
 	if ((e->due = evtimer_new(e->base, on_due, e)) == NULL || reload_init(e) < 0
 		|| watch_new(e->base, &e->turn, &e->config, &e->readings, &e->watch) < 0
-		|| journal_new(e->base, setup->recorder, on_stored, on_override, e, &e->journal) < 0)
+		|| journal_new(e->base, setup->recorder, on_stored, on_override, on_stored_block, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	if ((r = limits_open(e, why)) < 0)
+	if ((r = blocking_open(e, why)) < 0 || (r = limits_open(e, why)) < 0)
 		return r;
 	r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why);
 	return r < 0 ? r : control_new(e->base, dir, commands_handle, e, &e->control, why);
@@ -426,6 +442,7 @@ close_all(struct engine *e)
 	control_free(e->control);
 	ask_free(e->ask);
 	limits_close(e);
+	blocking_close(e);
 	journal_free(e->journal);
 	watch_free(e->watch);
 	reload_done(e);

@@ -15,6 +15,7 @@
 #include "controller/admit.h"
 #include "controller/ask.h"
 #include "controller/asked.h"
+#include "controller/blocking.h"
 #include "controller/config.h"
 #include "controller/config_child.h"
 #include "controller/control.h"
@@ -23,7 +24,6 @@
 #include "controller/journal.h"
 #include "controller/log.h"
 #include "controller/offence.h"
-#include "controller/protect.h"
 #include "controller/readings.h"
 #include "controller/turn.h"
 #include "controller/watch.h"
@@ -65,7 +65,6 @@ struct limits {
 	struct rate_cfg cfg[2]; /* [current] is in force */
 	unsigned current;
 	struct admit admit;
-	struct protect protect;
 	struct held *held;
 	struct offences *offences;
 	struct asked *asked;
@@ -120,6 +119,7 @@ struct engine {
 		unsigned n;
 	} details; /* of refusals are stored so many a second */
 	struct limits limits;
+	struct blocking *blocking;
 	struct reload reload;
 	wall_t closed_since; /* while the level is overloaded or more */
 	struct {

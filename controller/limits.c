@@ -157,13 +157,16 @@ limits_answer(const struct record *r, pid_t asker, bool may_sleep, struct ask_an
 		.verdict = a.verdict, .check = a.check, .code = a.code, .delay_ms = a.delay_ms,
 		.flags = a.no_room ? ASK_TARPIT_FULL : 0,
 	};
-	if (r->ip_known && !protect_is_static(&l->protect, &r->ip))
+	if (r->ip_known && blocking_may_block(e, &r->ip))
 		ret->flags |= ASK_MAY_BLOCK;
-	if (a.verdict == VERDICT_PASS)
+	if (a.verdict == VERDICT_PASS) {
+		blocking_asked(e, r, &a, "", now);
 		return;
+	}
 	ret->n = cut_to_32(a.why.n);
 	ret->max = cut_to_32(a.why.max);
 	memcpy(ret->id, remember(e, r, &a, now), sizeof(ret->id));
+	blocking_asked(e, r, &a, ret->id, now);
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
@@ -178,9 +181,6 @@ limits_configure(struct engine *e)
 	l->cfg[l->current] = e->config.limits;
 	rate_configure(l->rate, &l->cfg[l->current]);
 	admit_configure(&l->admit, &l->cfg[l->current]);
-	int r = protect_load(&l->protect);
-	if (r < 0)
-		log_warning("limits", "not all addresses of this machine are known: %s", strerror(-r));
 }
 
 /* Returns the number from which on descriptors are not for connections held. */

@@ -90,6 +90,7 @@ swap(struct engine *e)
 	if (levels)
 		decide_reconfigure(&e->decide);
 	limits_configure(e);
+	blocking_configure(e);
 	journal_limits(e->journal, &e->config.store);
 	e->next_publish = turn_now(&e->turn);
 	if (fixed[0] != '\0')

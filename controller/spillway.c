@@ -27,6 +27,10 @@ static const struct {
 		ask_neutral },
 	{ "history", "[--since 24h]", "every change, with its reason", past_history },
 	{ "explain", "ID|ADDRESS", "why somebody was refused", explain_run },
+	{ "block", "ADDRESS[/N]... [--for 1h] [--kind KIND]", "turn addresses away; --import FILE, --fail2ban FILE", ask_block },
+	{ "unblock", "ADDRESS[/N]... | --import FILE", "let them in again", ask_unblock },
+	{ "blocks", "[ADDRESS|RULE|ID] [--sort KEY] [--export]", "who is blocked, until when, why", show_blocks },
+	{ "allow", "list|add|remove|check [ENTRY]", "who is never blocked", ask_allow },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
@@ -130,6 +134,12 @@ enum {
 	OPT_UNDO,
 	OPT_SERVICE,
 	OPT_EFFECTIVE,
+	OPT_KIND,
+	OPT_SORT,
+	OPT_IMPORT,
+	OPT_FAIL2BAN,
+	OPT_EXPORT,
+	OPT_ALL,
 };
 
 static const struct option options[] = {
@@ -138,7 +148,10 @@ static const struct option options[] = {
 	{ "since", required_argument, NULL, OPT_SINCE }, { "offline", no_argument, NULL, OPT_OFFLINE },
 	{ "home", required_argument, NULL, OPT_HOME }, { "yes", no_argument, NULL, OPT_YES },
 	{ "undo", no_argument, NULL, OPT_UNDO }, { "service", required_argument, NULL, OPT_SERVICE },
-	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "version", no_argument, NULL, 'V' },
+	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "kind", required_argument, NULL, OPT_KIND },
+	{ "sort", required_argument, NULL, OPT_SORT }, { "import", required_argument, NULL, OPT_IMPORT },
+	{ "fail2ban", required_argument, NULL, OPT_FAIL2BAN }, { "export", no_argument, NULL, OPT_EXPORT },
+	{ "all", no_argument, NULL, OPT_ALL }, { "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' }, { 0 },
 };
 
@@ -192,6 +205,25 @@ take_option(struct cli *cli, int o)
 		return 0;
 	case OPT_SERVICE:
 		cli->service = optarg;
+		return 0;
+	case OPT_KIND:
+		cli->kind = optarg;
+		return 0;
+	case OPT_SORT:
+		cli->sort = optarg;
+		return 0;
+	case OPT_FAIL2BAN:
+		cli->fail2ban = true;
+		cli->file = optarg;
+		return 0;
+	case OPT_IMPORT:
+		cli->file = optarg;
+		return 0;
+	case OPT_EXPORT:
+		cli->export_list = true;
+		return 0;
+	case OPT_ALL:
+		cli->all = true;
 		return 0;
 	case OPT_EFFECTIVE:
 		cli->effective = true;

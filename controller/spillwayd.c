@@ -14,6 +14,7 @@
 #include "controller/config_child.h"
 #include "controller/keeper.h"
 #include "controller/log.h"
+#include "controller/resolve.h"
 #include "lib/atomicfile.h"
 #include "lib/fdio.h"
 #include "lib/rundir.h"
@@ -211,6 +212,8 @@ main(int argc, char **argv)
 
 	if (fd_sanitize() < 0)
 		return EXIT_TEMPORARY;
+	if (argc > 2 && strcmp(argv[1], RESOLVE_OPTION) == 0)
+		return resolve_main(argc - 2, argv + 2);
 	if (argc == 3 && strcmp(argv[1], CONFIG_CHILD_OPTION) == 0)
 		return config_child_main(argv[2]);
 	(void)umask(022);

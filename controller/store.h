@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * store - the database: history, episodes, offences, refusals, the override
+ * store - the database: history, episodes, offences, refusals, blocks, the override
  *
  * The only file that knows SQLite.  The recorder writes; the command reads, read-only, beside it.  Bounded by
  * numbers of rows, not by age: a clock that jumps must not empty a history.  WAL with synchronous=FULL: what is
@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/blockset.h"
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/ip.h"
@@ -20,7 +21,7 @@
 #include "lib/state.h"
 
 #define STORE_FILE "spillway.db"
-#define STORE_SCHEMA 2
+#define STORE_SCHEMA 3
 #define STORE_SCHEMA_OLDEST 1 /* that can be read; written is the newest */
 #define STORE_WHO_MAX 40
 #define STORE_TEXT_MAX 200
@@ -100,6 +101,29 @@ struct store_override {
 	char reason[STORE_TEXT_MAX];
 };
 
+/* A block, in force or over. */
+struct store_block {
+	struct ip_prefix prefix;
+	enum block_kind kind;
+	char id[BLOCK_ID_MAX];
+	wall_t began, until;
+	wall_t ended; /* ms = 0: in force */
+	mono_t until_mono; /* of the boot `boot_id` */
+	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
+	int64_t length_ms; /* it was given */
+	char who[50]; /* the rule, or the person */
+	char reason[120];
+	bool by_person, is_wide;
+	uint32_t n, max, step, times;
+};
+
+/* An entry of the allow list that a person has added, or taken away. */
+struct store_allow {
+	bool set;
+	char entry[120];
+	char who[STORE_WHO_MAX];
+};
+
 struct store;
 
 /* --- writing --- */
@@ -124,6 +148,11 @@ int store_put_offence(struct store *s, const struct store_offence *o, struct err
 int store_add_refusal(struct store *s, const struct store_refusal *r, struct err *why);
 int store_put_override(struct store *s, const struct store_override *o, struct err *why);
 int store_get_override(struct store *s, struct store_override *ret, struct err *why);
+int store_put_block(struct store *s, const struct store_block *b, struct err *why);
+int store_put_allow(struct store *s, const struct store_allow *a, struct err *why);
+
+/* Delete all but `rows` blocks, of those that are over the ones longest ago, at most a thousand at a time. */
+int store_trim_blocks(struct store *s, int64_t rows, struct err *why);
 
 /* Delete all but the newest rows, at most a thousand of each at a time. */
 int store_trim(struct store *s, int64_t changes, int64_t refusals, int64_t offences, struct err *why);
@@ -147,6 +176,16 @@ int store_offences(struct store *s, const char *id, const char *who, int max,
 /* The newest `max` refusals of an episode or offence (`episode` not NULL) or an address (`ip` not NULL). */
 int store_refusals(struct store *s, const char *episode, const char *ip, int max,
 	bool (*each)(const struct store_refusal *r, void *arg), void *arg, struct err *why);
+
+/* Blocks in the order of their prefixes, from behind `after` on ("": from the first): to go through them in pieces. */
+int store_blocks(struct store *s, const char *after, bool (*each)(const struct store_block *b, void *arg), void *arg,
+	struct err *why);
+
+/* That of an id (`id` not NULL), or those whose prefix contains `ip`; -ENOENT is not told. */
+int store_find_blocks(struct store *s, const char *id, const struct ip *ip,
+	bool (*each)(const struct store_block *b, void *arg), void *arg, struct err *why);
+
+int store_allows(struct store *s, bool (*each)(const struct store_allow *a, void *arg), void *arg, struct err *why);
 
 const char *store_kind_name(enum store_kind kind);
 
