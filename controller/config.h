@@ -16,7 +16,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "actions/block.h"
+#include "controller/blocks.h"
 #include "controller/decide.h"
+#include "controller/protect.h"
 #include "controller/rate.h"
 #include "lib/err.h"
 #include "lib/schema.h"
@@ -79,6 +82,16 @@ struct config_concurrency {
 	struct rate_limit limit[CONFIG_CONCURRENCY_MAX]; /* window_ms is 0; count -1: not limited */
 };
 
+struct config_blocks {
+	struct blocks_cfg rules;
+	struct block_cfg actions;
+	int64_t login_credit_ms; /* so long a login softens */
+	int64_t max; /* blocks at once */
+	int64_t remember; /* prefixes that offended before */
+	unsigned n_allow;
+	struct protect_allow allow[PROTECT_ALLOW_MAX];
+};
+
 /* Names looked up, so that the daemon never waits for a directory service. */
 struct config_ids {
 	unsigned n;
@@ -100,6 +113,7 @@ struct config {
 	struct config_settings settings;
 	struct rate_cfg limits;
 	struct config_concurrency concurrency;
+	struct config_blocks blocks;
 
 	/* Filled by config_resolve(), not from the file. */
 	struct config_ids plugin_uids, operator_uids, operator_gids;
@@ -140,10 +154,11 @@ struct config_section {
 	const struct cfg_row *rows; /* see config_rows() */
 	size_t at; /* offset in struct config */
 	bool has_levels; /* it also holds the levels' groups */
+	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 10
+#define CONFIG_SECTIONS 13
 
-/* Sections whose names begin alike stand together. */
+/* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];
 const struct cfg_row *config_rows(const struct config_section *s);
 

@@ -4,7 +4,7 @@
 # layers - do the rooms keep to the direction of the plan?  Asked of the object files, which can't lie.
 #
 #	lib <- probes, actions, plugins;  all of these but plugins <- controller
-#	decide.o and readings.o: no clock, no I/O, no allocation
+#	decide.o and readings.o: no clock, no I/O, no allocation; blocks.o and its parts: only their own tables
 #	only store.c knows SQLite; the plugin needs no shared library but libc
 #
 # Usage: B=build/release tests/lint/layers.sh      TAP; or: layers.sh pure OBJECT... to look at any object
@@ -60,6 +60,10 @@ for pair in lib:probes lib:actions lib:controller lib:plugin/plugins probes:acti
 	ok "${pair%:*} does not use ${pair#*:}" "$(uses "${pair%:*}" "${pair#*:}")"
 done
 ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/controller/readings.o")"
+# These own tables, which they ask for at the start and never later.
+ok "blocks and what it is made of are pure" "$(for part in blocks protect offences budget; do
+	impure "$B/controller/$part.o"; done | grep -vE '^(calloc|free|strnlen|__assert_fail|__(memcpy_chk|popcountdi2)|siphash) ' |
+	grep -vE '^(prefixmap|protect|offences|budget|ip)_[a-z0-9_]+ ')"
 ok "decide has no global variable that changes" "$(nm "$B/controller/decide.o" | grep -i ' [bd] ')"
 ok "only store.c uses SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -v 'controller/store\.o:')"
 ok "only store.c includes sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -v controller/store.c)"
