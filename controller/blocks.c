@@ -124,7 +124,7 @@ present(const struct blocks *b, mono_t now)
 static mono_t
 later(mono_t t, int64_t ms)
 {
-	return t.ms > INT64_MAX - ms ? (mono_t) { INT64_MAX } : mono_after(t, ms);
+	return mono_after(t, ms < INT64_MAX - t.ms ? ms : INT64_MAX - t.ms);
 }
 
 /* xorshift64* (Vigna, 2016) */
@@ -149,7 +149,7 @@ jitter(struct blocks *b, int64_t ms)
 static int64_t
 rung(const struct blocks *b, unsigned step)
 {
-	return b->cfg->ladder_ms[step < b->cfg->n_ladder ? step : b->cfg->n_ladder - 1];
+	return b->cfg->ladder.ms[step < b->cfg->ladder.n ? step : b->cfg->ladder.n - 1];
 }
 
 /* --- texts ----------------------------------------------------------------------------------- */
@@ -561,7 +561,7 @@ sentence(struct blocks *b, const struct ip_prefix *p, mono_t now, struct record 
 	struct offence f;
 
 	(void)offences_get(b->offences, p, b->cfg->forgive_ms, now, &f);
-	r->step = (uint8_t)(f.steps < b->cfg->n_ladder ? f.steps : b->cfg->n_ladder - 1);
+	r->step = (uint8_t)(f.steps < b->cfg->ladder.n ? f.steps : b->cfg->ladder.n - 1);
 	r->times = f.times;
 	r->length_ms = jitter(b, rung(b, r->step));
 	r->until = later(now, r->length_ms);
@@ -800,7 +800,7 @@ record_of(const struct blocks_record *s)
 	struct record r = {
 		.length_ms = clamp(s->length_ms, 1, BLOCKS_FOR_MAX_MS), .n = s->n, .max = s->max, .times = s->times,
 		.kind = (uint8_t)(s->block.kind < BLOCK_KINDS ? s->block.kind : BLOCK_EXPLAIN),
-		.step = (uint8_t)(s->step < BLOCKS_LADDER_MAX ? s->step : BLOCKS_LADDER_MAX - 1),
+		.step = (uint8_t)(s->step < CFG_LIST_MAX ? s->step : CFG_LIST_MAX - 1),
 		.by_person = s->by_person, .is_wide = s->is_wide && !s->by_person,
 	};
 

@@ -59,7 +59,6 @@
 #define BLOCKS_DEFAULT 200000
 #define BLOCKS_MEMORY_DEFAULT 500000
 #define BLOCKS_KEY_SIZE 16
-#define BLOCKS_LADDER_MAX 16
 #define BLOCKS_FOR_MIN_MS 1000
 #define BLOCKS_FOR_MAX_MS (INT64_C(366) * 86400000) /* no block is longer */
 #define BLOCKS_PER_MINUTE_MAX 10000
@@ -77,8 +76,7 @@ enum blocks_soft {
 /* Flat: it is part of struct config. */
 struct blocks_cfg {
 	struct cfg_list on; /* rules whose excess is evidence */
-	unsigned n_ladder; /* 1..BLOCKS_LADDER_MAX */
-	int64_t ladder_ms[BLOCKS_LADDER_MAX]; /* BLOCKS_FOR_MIN_MS..BLOCKS_FOR_MAX_MS */
+	struct cfg_durations ladder; /* at least one, each BLOCKS_FOR_MIN_MS..BLOCKS_FOR_MAX_MS */
 	int64_t forgive_ms; /* >= 1 */
 	int64_t ipv6_prefix; /* 48..128 */
 	int soft_first; /* enum blocks_soft */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/config_blocks.h"
 #include "controller/config_limits.h"
 #include "controller/config_report.h"
 #include "controller/config_value.h"
@@ -128,7 +129,7 @@ find_row(const struct cfg_row *row, const char *name)
 	return NULL;
 }
 
-/* A level's group, or the other spelling of qmail.homes: keys that are not in a table. */
+/* A level's group, the allow list, or the other spelling of qmail.homes: keys that are not in a table. */
 static bool
 read_special(struct config_reader *r, const struct config_section *section, const config_setting_t *s)
 {
@@ -142,6 +143,10 @@ read_special(struct config_reader *r, const struct config_section *section, cons
 		read_level(r, s, &r->out->levels.level[level]);
 		return true;
 	}
+	if (section->has_allow && strcmp(name, "allow") == 0) {
+		config_read_allow(r, s);
+		return true;
+	}
 	if (strcmp(section->name, "qmail") == 0 && strcmp(name, "home") == 0) {
 		if (config_setting_get_member(config_setting_parent(s), "homes") != NULL)
 			config_complain(r, s, "both home and homes are given", "one of them");
@@ -152,26 +157,58 @@ read_special(struct config_reader *r, const struct config_section *section, cons
 	return false;
 }
 
+/* "ipsvd" in "blocks" is the section "blocks.ipsvd".  NULL when there is none. */
+static const struct config_section *
+find_inner(const struct config_section *section, const char *name)
+{
+	size_t n = strlen(section->name);
+
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
+		const char *other = config_section[i].name;
+
+		if (strncmp(other, section->name, n) == 0 && other[n] == '.' && strcmp(other + n + 1, name) == 0)
+			return &config_section[i];
+	}
+	return NULL;
+}
+
+/* `s` is in `section` and is nothing that belongs there. */
+static void
+complain_no_key(struct config_reader *r, const struct config_section *section, const config_setting_t *s)
+{
+	struct config_words words = { 0 };
+	size_t n = strlen(section->name);
+
+	for (const struct cfg_row *row = config_rows(section); row->name != NULL; row++)
+		config_add_word(&words, row->name);
+	for (int l = LEVEL_BUSY; l < LEVEL_COUNT && section->has_levels; l++)
+		config_add_word(&words, level_name((enum level)l));
+	if (section->has_allow)
+		config_add_word(&words, "allow");
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++)
+		if (strncmp(config_section[i].name, section->name, n) == 0 && config_section[i].name[n] == '.')
+			config_add_word(&words, config_section[i].name + n + 1);
+	config_complain_unknown(r, s, &words);
+}
+
 static void
 read_section(struct config_reader *r, const struct config_section *section, const config_setting_t *group)
 {
-	const struct cfg_row *rows = config_rows(section);
-
+	if (config_setting_type(group) != CONFIG_TYPE_GROUP) {
+		config_complain(r, group, "not a group", "{ KEY = VALUE; ... }");
+		return;
+	}
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
-		const struct cfg_row *row = find_row(rows, config_setting_name(s));
+		const struct cfg_row *row = find_row(config_rows(section), config_setting_name(s));
+		const struct config_section *inner = find_inner(section, config_setting_name(s));
 
-		if (row != NULL) {
+		if (row != NULL)
 			config_read_value(r, s, row, (char *)r->out + section->at + row->at);
-		} else if (!read_special(r, section, s)) {
-			struct config_words words = { 0 };
-
-			for (row = rows; row->name != NULL; row++)
-				config_add_word(&words, row->name);
-			for (int l = LEVEL_BUSY; l < LEVEL_COUNT && section->has_levels; l++)
-				config_add_word(&words, level_name((enum level)l));
-			config_complain_unknown(r, s, &words);
-		}
+		else if (inner != NULL)
+			read_section(r, inner, s);
+		else if (!read_special(r, section, s))
+			complain_no_key(r, section, s);
 	}
 }
 
@@ -241,10 +278,10 @@ read_group(struct config_reader *r, const config_setting_t *group, const char *p
 			part->read(r, s);
 		} else if (section == NULL && !begins) {
 			complain_no_section(r, s, path);
-		} else if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
-			config_complain(r, s, "not a group", "{ KEY = VALUE; ... }");
 		} else if (section != NULL) {
 			read_section(r, section, s);
+		} else if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
+			config_complain(r, s, "not a group", "{ KEY = VALUE; ... }");
 		} else {
 			read_group(r, s, key);
 		}
@@ -347,6 +384,7 @@ read_source(const struct config_source *source, struct config *ret, struct confi
 		check_names(&r, &tree);
 		check_homes(&r, &tree);
 		check_ports(&r, &tree);
+		config_check_blocks(&r, &tree);
 		note_unused(&r, &tree);
 	}
 	config_destroy(&tree);

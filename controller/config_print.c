@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/config_blocks.h"
 #include "controller/config_limits.h"
 #include "controller/config_value.h"
 #include "lib/num.h"
@@ -26,6 +27,19 @@ print_list(FILE *f, const struct cfg_list *list)
 	for (unsigned i = 0; i < list->n; i++) {
 		(void)fprintf(f, "%s", i > 0 ? ", " : "");
 		config_print_string(f, list->s[i]);
+	}
+	(void)fprintf(f, " ]");
+}
+
+static void
+print_durations(FILE *f, const struct cfg_durations *list)
+{
+	(void)fprintf(f, "[ ");
+	for (size_t i = 0; i < list->n; i++) {
+		char text[NUM_TEXT_MAX];
+
+		num_duration_format(list->ms[i], text);
+		(void)fprintf(f, "%s\"%s\"", i > 0 ? ", " : "", text);
 	}
 	(void)fprintf(f, " ]");
 }
@@ -62,6 +76,9 @@ print_value(FILE *f, const struct cfg_row *row, const void *at)
 	case CFG_PATHS:
 		print_list(f, at);
 		break;
+	case CFG_DURATIONS:
+		print_durations(f, at);
+		break;
 	}
 }
 
@@ -80,34 +97,47 @@ print_levels(FILE *f, const struct decide_cfg *c)
 	}
 }
 
-/* Of one group: "probes.queue" and "probes.load". */
+/* Do both lie in one group, "probes.queue" and "probes.load", or is the one the group of the other, "blocks" and
+ * "blocks.ipsvd"? */
 static bool
 same_group(const char *name, const char *other)
 {
-	const char *dot = strchr(name, '.');
+	size_t n = strcspn(name, ".");
 
-	return dot != NULL && strncmp(name, other, (size_t)(dot - name) + 1) == 0;
+	return n == strcspn(other, ".") && strncmp(name, other, n) == 0;
+}
+
+static void
+print_section(FILE *f, const struct config *c, const struct config_section *s)
+{
+	for (const struct cfg_row *row = config_rows(s); row->name != NULL; row++) {
+		(void)fprintf(f, "\t# %s\n\t%s = ", row->help, row->name);
+		print_value(f, row, (const char *)c + s->at + row->at);
+		(void)fprintf(f, ";\n");
+	}
+	if (s->has_levels)
+		print_levels(f, &c->levels);
+	if (s->has_allow)
+		config_print_allow(f, c);
 }
 
 void
 config_print(FILE *f, const struct config *c)
 {
 	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
-		const char *dot = strchr(config_section[i].name, '.');
+		const char *name = config_section[i].name, *dot = strchr(name, '.');
+		bool first = i == 0 || !same_group(name, config_section[i - 1].name);
+		bool last = i + 1 == CONFIG_SECTIONS || !same_group(name, config_section[i + 1].name);
 
-		if (dot != NULL && (i == 0 || !same_group(config_section[i].name, config_section[i - 1].name)))
-			(void)fprintf(f, "%.*s = {\n", (int)(dot - config_section[i].name), config_section[i].name);
-		(void)fprintf(f, "%s = {\n", dot != NULL ? dot + 1 : config_section[i].name);
-		for (const struct cfg_row *row = config_rows(&config_section[i]); row->name != NULL; row++) {
-			(void)fprintf(f, "\t# %s\n\t%s = ", row->help, row->name);
-			print_value(f, row, (const char *)c + config_section[i].at + row->at);
-			(void)fprintf(f, ";\n");
-		}
-		if (config_section[i].has_levels)
-			print_levels(f, &c->levels);
-		(void)fprintf(f, "};\n");
-		if (dot != NULL && (i + 1 == CONFIG_SECTIONS
-			|| !same_group(config_section[i].name, config_section[i + 1].name)))
+		/* What a section holds itself stands before the groups in it. */
+		if (first)
+			(void)fprintf(f, "%.*s = {\n", (int)strcspn(name, "."), name);
+		if (dot != NULL)
+			(void)fprintf(f, "%s = {\n", dot + 1);
+		print_section(f, c, &config_section[i]);
+		if (dot != NULL)
+			(void)fprintf(f, "};\n");
+		if (last)
 			(void)fprintf(f, "};\n");
 	}
 	for (size_t i = 0; i < CONFIG_PARTS; i++)

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "controller/config.h"
+#include "controller/config_blocks.h"
 #include "lib/array.h"
+#include "lib/num.h"
 #include "lib/text.h"
 
 #define SETTINGS_TIME_MAX_MS (INT64_C(36525) * 86400000) /* what num_duration() takes at the most */
@@ -94,6 +96,9 @@ static const struct cfg_row store_rows[] = {
 	{ .name = "offences", .type = CFG_COUNT, .at = offsetof(struct config_store, offences),
 		.min = 100, .max = 10000000, .def = 100000,
 		.help = "how many offences against limits are kept, the newest" },
+	{ .name = "blocks", .type = CFG_COUNT, .at = offsetof(struct config_store, blocks),
+		.min = 1000, .max = 10000000, .def = 300000,
+		.help = "how many blocks are kept: all in force, and the newest of those that are over" },
 	{ 0 },
 };
 
@@ -139,6 +144,9 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("plugins", plugins_rows, plugins) },
 	{ SECTION("store", store_rows, store) },
 	{ SECTION("settings", settings_rows, settings) },
+	{ SECTION("blocks", config_blocks_rows, blocks), .has_allow = true },
+	{ SECTION("blocks.ipsvd", config_ipsvd_rows, blocks.actions) },
+	{ SECTION("blocks.tcprules", config_tcprules_rows, blocks.actions) },
 };
 
 const struct cfg_row *
@@ -176,6 +184,16 @@ default_list(struct cfg_list *list, const char *words)
 }
 
 static void
+default_durations(struct cfg_durations *list, const char *words)
+{
+	struct cfg_list texts;
+
+	default_list(&texts, words);
+	for (list->n = 0; list->n < texts.n; list->n++)
+		(void)num_duration(texts.s[list->n], &list->ms[list->n]); /* a test reads all defaults */
+}
+
+static void
 set_default(const struct cfg_row *row, void *at)
 {
 	switch (row->type) {
@@ -200,6 +218,9 @@ set_default(const struct cfg_row *row, void *at)
 	case CFG_NAMES:
 	case CFG_PATHS:
 		default_list(at, row->def_text);
+		break;
+	case CFG_DURATIONS:
+		default_durations(at, row->def_text);
 		break;
 	}
 }
@@ -282,6 +303,8 @@ value_size(const struct cfg_row *row)
 	case CFG_NAMES:
 	case CFG_PATHS:
 		return sizeof(struct cfg_list);
+	case CFG_DURATIONS:
+		return sizeof(struct cfg_durations);
 	}
 	return 0;
 }

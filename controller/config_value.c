@@ -193,6 +193,28 @@ read_list(struct config_reader *r, const config_setting_t *s, const struct cfg_r
 		*at = list;
 }
 
+static void
+read_durations(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row,
+	struct cfg_durations *at)
+{
+	int type = config_setting_type(s);
+	bool many = type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST;
+	int n = many ? config_setting_length(s) : 1;
+	struct cfg_durations list = { 0 };
+	struct cfg_row each = *row;
+	unsigned wrong = r->errors->n;
+
+	each.type = CFG_DURATION;
+	if (n > CFG_LIST_MAX)
+		config_complain(r, s, "too long", "a list of at most 16");
+	else if (n == 0)
+		config_complain(r, s, "empty", "a list with at least one element");
+	for (int i = 0; i < n && r->errors->n == wrong; i++)
+		read_number(r, many ? config_setting_get_elem(s, (unsigned)i) : s, &each, &list.ms[list.n++]);
+	if (r->errors->n == wrong)
+		*at = list;
+}
+
 void
 config_read_value(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, void *at)
 {
@@ -219,6 +241,9 @@ config_read_value(struct config_reader *r, const config_setting_t *s, const stru
 	case CFG_NAMES:
 	case CFG_PATHS:
 		read_list(r, s, row, at);
+		break;
+	case CFG_DURATIONS:
+		read_durations(r, s, row, at);
 		break;
 	}
 }

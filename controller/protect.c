@@ -407,7 +407,7 @@ find_entry(const struct protect *t, const struct ip_prefix *p)
 enum protect_reason
 protect_covers(const struct protect *t, const struct ip_prefix *p, mono_t now, struct protect_hit *ret)
 {
-	struct protect_hit unwanted;
+	struct protect_hit unwanted = { 0 };
 	struct protect_hit *hit = ret != NULL ? ret : &unwanted;
 	const struct entry *e = find_entry(t, p);
 

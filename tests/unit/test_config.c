@@ -6,6 +6,7 @@
 #include <regex.h>
 #include <time.h>
 
+#include "controller/protect_sources.h"
 #include "tests/unit/kit.h"
 
 /* libconfig 1.5 loses the text that it holds when it meets a syntax error (tests/unit/valgrind.supp: the same). */
@@ -284,7 +285,7 @@ config_unknown_keys_are_errors_with_a_suggestion(void **state)
 		{ "settings = { limits = { }; };", "t:1: settings.limits = { ... }: unknown key; allowed: " },
 		{ "xylophone = 5;",
 			"t:1: xylophone = 5: unknown key; allowed: qmail, service, probes, levels, plugins, store, settings, "
-			"limits, concurrency" },
+			"blocks, limits, concurrency" },
 		{ "service = {\nleese = 5; };",
 			"t:2: service.leese = 5: unknown key, did you mean \"lease\"; allowed: user, groups, " },
 		{ "service = { home = \"/x\"; };", "t:1: service.home = \"/x\": unknown key" },
@@ -371,12 +372,26 @@ walk_one(const char *key, const struct cfg_row *row, void *arg)
 
 static unsigned counted;
 
+/* As many as the text has words, and each in its range. */
+static void
+check_default_durations(const struct cfg_row *row, const struct cfg_durations *list)
+{
+	size_t words = 1;
+
+	for (const char *p = row->def_text; *p != '\0'; p++)
+		words += *p == ' ';
+	assert_int_equal(list->n, words);
+	assert_true(row->min >= 0 && row->min < row->max);
+	for (size_t i = 0; i < list->n; i++)
+		assert_in_range(list->ms[i], row->min, row->max);
+}
+
 static void
 check_row(const char *key, const struct cfg_row *row, size_t at)
 {
 	counted++;
 	assert_true(at < sizeof(struct config));
-	assert_int_equal(strspn(row->name, "abcdefghijklmnopqrstuvwxyz_"), strlen(row->name));
+	assert_int_equal(strspn(row->name, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(row->name));
 	assert_non_null(row->help);
 	assert_true(strlen(row->help) > 5);
 	assert_null(strchr(row->help, '\n')); /* it is printed behind a # */
@@ -398,6 +413,9 @@ check_row(const char *key, const struct cfg_row *row, size_t at)
 	case CFG_PATHS:
 		assert_non_null(row->def_text);
 		assert_true(row->def_text[0] != '\0' || (row->flags & CFG_MAY_BE_EMPTY) != 0);
+		break;
+	case CFG_DURATIONS:
+		check_default_durations(row, (const struct cfg_durations *)(const void *)((const char *)defaults() + at));
 		break;
 	case CFG_BOOL:
 		break;
@@ -675,6 +693,40 @@ check_list_row(const char *key, const struct cfg_row *row, const struct cfg_list
 }
 
 static void
+check_durations(const char *key, const struct cfg_row *row, const struct cfg_durations *at)
+{
+	char v[640] = "[ ";
+
+	kit_format(v, sizeof(v), "\"%lldms\"", (long long)row->max);
+	check_value_good(key, v);
+	assert_int_equal(at->n, 1);
+	assert_int_equal(at->ms[0], row->max);
+	kit_format(v, sizeof(v), "( \"%lldms\", \"%lldms\" )", (long long)row->min, (long long)row->max);
+	check_value_good(key, v);
+	assert_int_equal(at->n, 2);
+	assert_int_equal(at->ms[0], row->min);
+	assert_int_equal(at->ms[1], row->max);
+	check_value_good(key, "[ 120, 600 ]");
+	assert_int_equal(at->ms[1], 600000);
+	kit_format(v, sizeof(v), "[ ");
+	for (int i = 0; i < CFG_LIST_MAX; i++)
+		kit_format(v + strlen(v), sizeof(v) - strlen(v), "%s\"%dh\"", i > 0 ? ", " : "", i + 1);
+	kit_format(v + strlen(v), sizeof(v) - strlen(v), " ]");
+	check_value_good(key, v);
+	assert_int_equal(at->n, CFG_LIST_MAX);
+	kit_format(v + strlen(v) - 2, sizeof(v) - strlen(v), ", \"17h\" ]");
+	check_value_bad(key, v, "too long");
+	check_value_bad(key, "[ ]", "empty");
+	check_value_bad(key, "( )", "empty");
+	check_value_bad(key, "\"\"", "not of that form");
+	check_value_bad(key, "true", "not of that form");
+	check_value_bad(key, "{ }", "not of that form");
+	assert_int_equal(load("blocks = { ladder = [ \"2m\", \"x\", \"y\" ]; };"), -EINVAL);
+	assert_int_equal(errors.n, 1); /* of a list the first */
+	assert_non_null(strstr(errors.e[0].text, "t:1: blocks.ladder[1] = \"x\": not of that form; allowed: a duration"));
+}
+
+static void
 check_values_of(const char *key, const struct cfg_row *row, size_t at)
 {
 	const void *value = (const char *)&config + at;
@@ -718,6 +770,9 @@ check_values_of(const char *key, const struct cfg_row *row, size_t at)
 		break;
 	case CFG_ADDRESS:
 		check_address_row(key, value);
+		break;
+	case CFG_DURATIONS:
+		check_durations(key, row, value);
 		break;
 	}
 }
@@ -1026,6 +1081,18 @@ put_name(char at[CFG_STRING_MAX], const char *name)
 }
 
 static void
+random_durations(struct dice *d, const struct cfg_row *row, struct cfg_durations *list)
+{
+	memset(list, 0, sizeof(*list));
+	list->n = 1 + dice_below(d, CFG_LIST_MAX);
+	for (size_t i = 0; i < list->n; i++) { /* a ladder does not fall */
+		int64_t least = i > 0 ? list->ms[i - 1] : row->min;
+
+		list->ms[i] = least + (int64_t)(dice_any(d) % (uint64_t)(row->max - least + 1));
+	}
+}
+
+static void
 random_value(struct dice *d, const struct cfg_row *row, void *at, unsigned nth)
 {
 	char name[CFG_STRING_MAX];
@@ -1065,6 +1132,9 @@ random_value(struct dice *d, const struct cfg_row *row, void *at, unsigned nth)
 			if (nth == 0) /* homes must differ */
 				list->s[i][1] = (char)('a' + i);
 		}
+		break;
+	case CFG_DURATIONS:
+		random_durations(d, row, at);
 		break;
 	}
 }
@@ -1143,6 +1213,30 @@ random_limits(struct dice *d, struct config *c)
 }
 
 static void
+random_blocks(struct dice *d, struct config_blocks *c)
+{
+	char text[IP_PREFIX_TEXT_MAX + 8];
+
+	c->actions.ipsvd.timeout_ms -= c->actions.ipsvd.timeout_ms % 1000;
+	c->rules.widen_hosts += c->rules.widen_hosts == 1;
+	c->n_allow = dice_below(d, 5) == 0 ? PROTECT_ALLOW_MAX : dice_below(d, 10);
+	for (unsigned i = 0; i < c->n_allow; i++) {
+		struct ip_prefix p = { .bits = (uint8_t)dice_below(d, 129) };
+
+		for (size_t j = 0; j < sizeof(p.ip.b); j++)
+			p.ip.b[j] = (uint8_t)dice_u64(d);
+		if (dice_below(d, 2) == 0)
+			memcpy(p.ip.b, (const uint8_t[12]) { [10] = 0xff, [11] = 0xff }, 12);
+		p.ip = ip_mask(&p.ip, p.bits);
+		ip_prefix_format(&p, text);
+		(void)strcat(text, protect_is_wide(&p) ? " wide" : "");
+		if (dice_below(d, 4) == 0)
+			kit_format(text, sizeof(text), "mx-%u.example.org", i);
+		assert_int_equal(protect_parse_allow(text, &c->allow[i], NULL), 0);
+	}
+}
+
+static void
 config_printed_random_configurations_read_back(void **state)
 {
 	static struct config c;
@@ -1161,6 +1255,7 @@ config_printed_random_configurations_read_back(void **state)
 		for (int l = LEVEL_BUSY; l < LEVEL_COUNT; l++)
 			random_level(&d, &c.levels.level[l]);
 		random_limits(&d, &c);
+		random_blocks(&d, &c.blocks);
 		if (c.settings.port == c.settings.control_port)
 			c.settings.control_port = 0;
 		check_round_trip(&c);
