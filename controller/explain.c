@@ -140,7 +140,7 @@ print_end(const struct store_offence *o)
 		(void)printf("ends    as soon as one of the connections does\n");
 		return;
 	}
-	num_age_format(o->clear_ms, span);
+	num_age_format(o->clear_ms + 999, span); /* rounded up: a promise */
 	wall_format((wall_t) { o->last.ms + o->clear_ms }, at);
 	if (o->last.ms + o->clear_ms > wall_now().ms)
 		(void)printf("ends    %s: admitted again after %s without marks\n", at, span);
