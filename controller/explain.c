@@ -186,6 +186,46 @@ print_offences(const json_t *offences)
 	}
 }
 
+/* --- blocks ---------------------------------------------------------------------------------- */
+
+static const char *const kinds[BLOCK_KINDS] = {
+	[BLOCK_DENY] = "deny", [BLOCK_EXPLAIN] = "explain", [BLOCK_THROTTLE] = "throttle",
+};
+
+static bool
+add_block(const struct store_block *b, void *arg)
+{
+	char prefix[IP_PREFIX_TEXT_MAX];
+
+	ip_prefix_format(&b->prefix, prefix);
+	(void)json_array_append_new(arg, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I}",
+		"prefix", prefix, "kind", kinds[b->kind], "id", b->id, "began", past_wall(b->began), "until", past_wall(b->until),
+		"ended", past_wall(b->ended), "who", b->who, "reason", b->reason, "by_person", b->by_person, "wide", b->is_wide,
+		"n", (json_int_t)b->n, "max", (json_int_t)b->max, "step", (json_int_t)b->step, "times", (json_int_t)b->times,
+		"length_ms", (json_int_t)b->length_ms));
+	return true;
+}
+
+static void
+print_blocks(const json_t *blocks)
+{
+	size_t i;
+	json_t *b;
+
+	json_array_foreach(blocks, i, b) {
+		bool over = json_is_string(json_object_get(b, "ended"));
+
+		(void)printf("%s: %s %s [%s]\n", field(b, "prefix"), over ? "was blocked," : "is blocked,", field(b, "kind"), field(b, "id"));
+		if (json_is_true(json_object_get(b, "by_person")))
+			(void)printf("  by     %s: %s\n", field(b, "who"), field(b, "reason"));
+		else
+			(void)printf("  by     rule %s, %lld/%lld; step %lld, %lld times before\n", field(b, "who"), number(b, "n"),
+				number(b, "max"), number(b, "step"), number(b, "times"));
+		(void)printf("  from   %s\n  until  %s%s\n", field(b, "began"), over ? field(b, "ended") : field(b, "until"),
+			over ? "" : "; then it ends by itself, `spillway blocks` tells what comes next");
+	}
+}
+
 /* --- what is asked for ----------------------------------------------------------------------- */
 
 static bool
@@ -201,48 +241,58 @@ explain_id(const struct cli *cli, struct store *s, const char *id, json_t *refus
 {
 	struct store_offence o = { .id = "" };
 	struct store_episode e;
+	json_t *blocks = json_array();
 	int r = store_find_episode(s, id, &e, why);
 	bool is_episode = r == 0;
 
 	if (r == -ENOENT)
 		r = store_offences(s, id, NULL, 1, take_offence, &o, why);
-	if (r == 0 && !is_episode && o.id[0] == '\0')
+	if (r == 0 && !is_episode)
+		r = store_find_blocks(s, id, NULL, add_block, blocks, why);
+	if (r == 0 && !is_episode && o.id[0] == '\0' && json_array_size(blocks) == 0)
 		r = -ENOENT;
 	if (r == 0)
 		r = store_refusals(s, id, NULL, REFUSALS_SHOWN, add_refusal, refusals, why);
-	if (r < 0)
-		return r;
-	if (cli->json) {
+	if (r == 0 && cli->json) {
 		json_t *all = is_episode ? json_pack("{s:o, s:O}", "episode", episode_json(&e), "refusals", refusals)
-					 : json_pack("{s:o, s:O}", "offence", offence_json(&o), "refusals", refusals);
+					 : json_pack("{s:o, s:O, s:O}", "offence", o.id[0] != '\0' ? offence_json(&o) : json_null(),
+						 "blocks", blocks, "refusals", refusals);
 
 		cli_print_json(all);
 		json_decref(all);
-	} else if (is_episode) {
+	} else if (r == 0 && is_episode) {
 		print_episode(&e, refusals);
-	} else {
-		print_offence(&o, refusals);
+	} else if (r == 0) {
+		if (o.id[0] != '\0')
+			print_offence(&o, refusals);
+		print_blocks(blocks);
 	}
-	return 0;
+	json_decref(blocks);
+	return r;
 }
 
 static int
 explain_address(const struct cli *cli, struct store *s, const char *address, json_t *refusals, struct err *why)
 {
-	json_t *offences = json_array();
+	json_t *offences = json_array(), *blocks = json_array();
 	int r = store_offences(s, NULL, address, OFFENCES_SHOWN, add_offence, offences, why);
+	struct ip ip;
 
 	if (r == 0)
 		r = store_refusals(s, NULL, address, REFUSALS_SHOWN, add_refusal, refusals, why);
-	bool any = json_array_size(offences) > 0 || json_array_size(refusals) > 0;
+	if (r == 0 && ip_parse(address, &ip) == 0)
+		r = store_find_blocks(s, NULL, &ip, add_block, blocks, why);
+	bool any = json_array_size(offences) > 0 || json_array_size(refusals) > 0 || json_array_size(blocks) > 0;
 	if (r == 0 && cli->json) {
-		json_t *all = json_pack("{s:s, s:O, s:O}", "ip", address, "offences", offences, "refusals", refusals);
+		json_t *all = json_pack("{s:s, s:O, s:O, s:O}", "ip", address, "blocks", blocks, "offences", offences,
+			"refusals", refusals);
 
 		cli_print_json(all);
 		json_decref(all);
 	} else if (r == 0 && !any) {
 		r = err_set(why, -ENODATA, "%s: no refusal is on record", address);
 	} else if (r == 0) {
+		print_blocks(blocks);
 		if (json_array_size(offences) > 0)
 			(void)printf("%s: over a limit, newest first:\n", address);
 		print_offences(offences);
@@ -251,6 +301,7 @@ explain_address(const struct cli *cli, struct store *s, const char *address, jso
 		print_refusals(refusals);
 	}
 	json_decref(offences);
+	json_decref(blocks);
 	return r;
 }
 

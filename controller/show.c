@@ -103,6 +103,22 @@ print_homes(const json_t *homes)
 }
 
 static void
+print_blocks(const json_t *b)
+{
+	size_t i;
+	json_t *a;
+
+	if (number_of(b, "count") == 0 && json_array_size(json_object_get(b, "actions")) == 0)
+		return;
+	(void)printf("blocks    %lld in force, %lld by persons%s%s%s\n", (long long)number_of(b, "count"),
+		(long long)number_of(b, "by_person"), is_true(b, "dry_run") ? "; dry run: nothing is written" : "",
+		is_true(b, "over_budget") ? "; no new ones: " : "", text_of(b, "budget"));
+	json_array_foreach(json_object_get(b, "actions"), i, a)
+		(void)printf("          %s: %s%s%s; %lld in force\n", text_of(a, "name"), is_true(a, "ok") ? "ok" : "NOT WRITTEN",
+			text_of(a, "text")[0] != '\0' ? ": " : "", text_of(a, "text"), (long long)number_of(a, "ours"));
+}
+
+static void
 print_daemon(const json_t *s)
 {
 	const json_t *store = json_object_get(s, "store"), *config = json_object_get(s, "config");
@@ -138,6 +154,7 @@ show_status(struct cli *cli, int argc, char **argv)
 		(void)printf("readings\n");
 		print_readings(json_object_get(s, "readings"));
 		print_homes(json_object_get(s, "homes"));
+		print_blocks(json_object_get(s, "blocks"));
 		print_daemon(s);
 	}
 	json_decref(s);
