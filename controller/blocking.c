@@ -181,13 +181,32 @@ blocking_may_block(struct engine *e, const struct ip *ip)
 	return protect_find(e->blocking->protect, ip, turn_now(&e->turn), NULL) <= PROTECT_NONE;
 }
 
-/* The marks have done their work: the next connection after the block begins anew. */
+bool
+blocking_is_used(const struct engine *e)
+{
+	const struct block_cfg *a = &e->config.blocks.actions;
+
+	return a->dry_run || a->ipsvd.dir[0] != '\0' || (a->tcprules.rules[0] != '\0' && a->tcprules.cdb[0] != '\0');
+}
+
+/* Is anybody kept out by what we order? */
+static bool
+is_in_force(const struct blocking *b)
+{
+	for (unsigned i = 0; i < b->reports; i++)
+		if (b->report[i].used && b->report[i].ok)
+			return !b->dry_run;
+	return false;
+}
+
+/* The marks have done their work: the next connection after the block begins anew.  Where nothing is written they go on counting,
+ * for then the limit is all that keeps him off. */
 static void
 forget_marks(struct engine *e, const struct admit_result *a)
 {
 	struct rate_question q;
 
-	if (a->class < 0)
+	if (a->class < 0 || !is_in_force(e->blocking))
 		return;
 	rate_find(e->limits.rate, a->class, a->value, a->value_len, &q);
 	(void)rate_reset(e->limits.rate, &q);
@@ -220,7 +239,7 @@ blocking_asked(struct engine *e, const struct record *r, const struct admit_resu
 	}
 	blocks_seen(b->blocks, &r->ip, now);
 	const char *rule = a->verdict != VERDICT_PASS ? rule_of(e, r, a) : NULL;
-	if (rule == NULL)
+	if (rule == NULL || !blocking_is_used(e))
 		return;
 	const struct blocks_evidence evidence = {
 		.rule = rule, .id = id, .n = (uint32_t)a->why.n, .max = (uint32_t)(a->why.max < 0 ? 0 : a->why.max),

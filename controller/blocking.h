@@ -38,6 +38,9 @@ void blocking_asked(struct engine *e, const struct record *r, const struct admit
 /* One of our users is there. */
 void blocking_login(struct engine *e, const struct ip *ip, mono_t now);
 
+/* Does the configuration write blocks anywhere, or play at it? */
+bool blocking_is_used(const struct engine *e);
+
 bool blocking_may_block( struct engine *e, const struct ip *ip);
 
 /* From the keeper, and from the recorder. */

@@ -165,6 +165,8 @@ read_wanted(const struct engine *e, const json_t *request, struct wanted *ret)
 		return refuse(100, "kind: not one of the words; allowed: deny, explain, throttle");
 	if (ret->for_ms < BLOCKS_FOR_MIN_MS || ret->for_ms > BLOCKS_FOR_MAX_MS)
 		return refuse(100, "for: out of range; allowed: 1s to 366d");
+	if (!blocking_is_used(e))
+		return refuse(1, "blocks are written nowhere: neither blocks.ipsvd nor blocks.tcprules is configured");
 	if (!e->blocking->restored)
 		return refuse(111, "the stored blocks are still being read; try again");
 	if (journal_room(e->journal) < 2 * BLOCKING_REQUEST_MAX)
