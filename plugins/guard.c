@@ -15,6 +15,8 @@
 #include "lib/array.h"
 #include "plugins/plugin.h"
 
+#define SAY_MS 1000 /* from the decision to the end: two writes, on a machine that is busy */
+
 #ifndef PLUGIN_NO_HANDLERS
 
 #define STACK_SIZE 16384 /* room for a signal frame with AVX-512 state; not touched unless needed */
@@ -57,13 +59,33 @@ catch_signals(void)
 
 #endif
 
+static void
+end_after(uint32_t ms)
+{
+	const struct itimerval deadline = {
+		.it_value = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000) * 1000 },
+	};
+
+	(void)setitimer(ITIMER_REAL, &deadline, NULL);
+}
+
 void
 guard_start(void)
 {
-	const struct itimerval deadline = { .it_value.tv_usec = PLUGIN_DEADLINE_MS * 1000 };
-
 	catch_signals();
-	(void)setitimer(ITIMER_REAL, &deadline, NULL);
+	end_after(PLUGIN_DEADLINE_MS);
+}
+
+void
+guard_extend(uint32_t ms)
+{
+	end_after(ms + PLUGIN_DEADLINE_MS);
+}
+
+void
+guard_decided(void)
+{
+	end_after(SAY_MS);
 }
 
 bool
