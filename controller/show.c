@@ -119,6 +119,21 @@ print_blocks(const json_t *b)
 }
 
 static void
+print_limits(const json_t *l)
+{
+	const json_t *asked = json_object_get(l, "asked");
+	json_int_t refused = 0;
+	const char *check;
+	json_t *n;
+
+	json_object_foreach(json_object_get(l, "refused"), check, n)
+		refused += json_integer_value(n);
+	(void)printf("limits    %lld questions answered, %lld refused; now %lld over a limit, %lld connections held, %lld asleep\n",
+		(long long)number_of(asked, "answered"), (long long)refused, (long long)number_of(l, "offences"),
+		(long long)number_of(json_object_get(l, "held"), "now"), (long long)number_of(asked, "sleeping"));
+}
+
+static void
 print_daemon(const json_t *s)
 {
 	const json_t *store = json_object_get(s, "store"), *config = json_object_get(s, "config");
@@ -129,7 +144,7 @@ print_daemon(const json_t *s)
 	(void)printf("store     %s%s%s; %lld rows written, %lld dropped\n", is_true(store, "ok") ? "ok" : "not written",
 		text_of(store, "text")[0] != '\0' ? ": " : "", text_of(store, "text"),
 		(long long)number_of(store, "rows"), (long long)number_of(store, "dropped"));
-	(void)printf("daemon    version %s, pid %lld, up %s; %lld refused since then\n", text_of(s, "version"),
+	(void)printf("daemon    version %s, pid %lld, up %s; %lld refused for load since then\n", text_of(s, "version"),
 		(long long)number_of(s, "pid"), age(number_of(s, "uptime_ms"), span),
 		(long long)number_of(s, "refused"));
 }
@@ -154,6 +169,7 @@ show_status(struct cli *cli, int argc, char **argv)
 		(void)printf("readings\n");
 		print_readings(json_object_get(s, "readings"));
 		print_homes(json_object_get(s, "homes"));
+		print_limits(json_object_get(s, "limits"));
 		print_blocks(json_object_get(s, "blocks"));
 		print_daemon(s);
 	}
