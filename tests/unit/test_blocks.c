@@ -730,7 +730,7 @@ blocks_network_with_innocents_is_spared(void **state)
 	/* Blocks that have ended, and are not stepped away, do not count for a network that is innocent by now. */
 	begin(&w);
 	assert_int_equal(offend_from(&w, "192.0.2.%u", 1, 4), 0);
-	w.now = mono_after(w.now, 3 * MINUTE);
+	w.now = blocks_due(w.blocks); /* the first of them has just ended */
 	assert_int_equal(offend_from(&w, "192.0.2.%u", 5, 1), 0);
 	end(&w);
 }
@@ -922,6 +922,9 @@ blocks_of_persons(void **state)
 	assert_int_equal(put(&w, "192.0.2.1", BLOCKS_FOR_MIN_MS - 1), BLOCKS_BAD_TIME);
 	assert_int_equal(put(&w, "192.0.2.1", BLOCKS_FOR_MAX_MS + 1), BLOCKS_BAD_TIME);
 	assert_int_equal(put(&w, "192.0.2.1", -1), BLOCKS_BAD_TIME);
+	assert_int_equal(put(&w, "192.0.2.1", BLOCKS_FOR_MIN_MS), BLOCKS_MADE);
+	assert_int_equal(put(&w, "192.0.2.1", BLOCKS_FOR_MAX_MS), BLOCKS_REPLACED);
+	assert_int_equal(take_away(&w, "192.0.2.1"), BLOCKS_REMOVED);
 	assert_int_equal(put(&w, "64.0.0.0/7", HOUR), BLOCKS_TOO_WIDE);
 	assert_int_equal(put(&w, "2000::/15", HOUR), BLOCKS_TOO_WIDE);
 	assert_int_equal(put(&w, "64.0.0.0/8", HOUR), BLOCKS_MADE);
