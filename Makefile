@@ -60,7 +60,8 @@ MAINS := controller/spillwayd.c controller/spillway.c
 CLI := $(wildcard $(addprefix controller/,client.c offline.c show.c past.c explain.c doctor*.c setup*.c))
 CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 PLUGIN := $(patsubst %.c,$(B)/plugin/%.o,$(wildcard plugins/*.c) \
-	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c rundir.c smtp.c))
+	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c ask.c dial.c rundir.c \
+	smtp.c))
 ARCHIVES := $(B)/controller.a $(B)/probes.a $(B)/actions.a $(B)/lib.a
 LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 

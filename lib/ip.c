@@ -8,6 +8,7 @@
 #include "lib/num.h"
 #include "lib/text.h"
 
+#define GROUPS 8 /* of 16 bits */
 #define V4_BITS 96 /* length of ::ffff:0:0/96 */
 
 static const uint8_t v4_mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -38,14 +39,75 @@ ip_equal(const struct ip *a, const struct ip *b)
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
 }
 
+static void
+put_v4(struct text *t, const uint8_t b[4])
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			text_putc(t, '.');
+		text_put_u64(t, b[i]);
+	}
+}
+
+static unsigned
+group(const struct ip *ip, unsigned i)
+{
+	return (unsigned)(ip->b[2 * i] << 8 | ip->b[2 * i + 1]);
+}
+
+/* Four bits at a time, without leading zeros. */
+static void
+put_group(struct text *t, unsigned v)
+{
+	for (int shift = 12; shift >= 0; shift -= 4)
+		if (v >> shift != 0 || shift == 0)
+			text_putc(t, "0123456789abcdef"[v >> shift & 15]);
+}
+
+/* The longest run of zero groups, the first of those.  Returns its length; one group alone is none. */
+static unsigned
+longest_run(const struct ip *ip, unsigned *ret_at)
+{
+	unsigned longest = 1, n = 0;
+
+	*ret_at = GROUPS;
+	for (unsigned i = 0; i < GROUPS; i++) {
+		n = group(ip, i) == 0 ? n + 1 : 0;
+		if (n > longest) {
+			longest = n;
+			*ret_at = i + 1 - n;
+		}
+	}
+	return longest;
+}
+
+static void
+put_v6(struct text *t, const struct ip *ip)
+{
+	unsigned at, n = longest_run(ip, &at);
+
+	for (unsigned i = 0; i < GROUPS; i++) {
+		if (i == at) {
+			text_puts(t, "::");
+			i += n - 1;
+			continue;
+		}
+		if (i > 0 && i != at + n)
+			text_putc(t, ':');
+		put_group(t, group(ip, i));
+	}
+}
+
+/* Not inet_ntop(): musl's brings printf along, which would double the plugin, and libcs differ about ::192.0.2.1. */
 void
 ip_format(const struct ip *ip, char ret[IP_TEXT_MAX])
 {
-	/* Can't fail: both families are known and the buffer has INET6_ADDRSTRLEN bytes. */
+	struct text t = text_in(ret, IP_TEXT_MAX);
+
 	if (ip_is_v4(ip))
-		(void)inet_ntop(AF_INET, ip->b + 12, ret, IP_TEXT_MAX);
+		put_v4(&t, ip->b + 12);
 	else
-		(void)inet_ntop(AF_INET6, ip->b, ret, IP_TEXT_MAX);
+		put_v6(&t, ip);
 }
 
 struct ip

@@ -57,13 +57,27 @@ catch_signals(void)
 
 #endif
 
+static void
+end_after(uint32_t ms)
+{
+	const struct itimerval deadline = {
+		.it_value = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000) * 1000 },
+	};
+
+	(void)setitimer(ITIMER_REAL, &deadline, NULL);
+}
+
 void
 guard_start(void)
 {
-	const struct itimerval deadline = { .it_value.tv_usec = PLUGIN_DEADLINE_MS * 1000 };
-
 	catch_signals();
-	(void)setitimer(ITIMER_REAL, &deadline, NULL);
+	end_after(PLUGIN_DEADLINE_MS);
+}
+
+void
+guard_extend(uint32_t ms)
+{
+	end_after(ms + PLUGIN_DEADLINE_MS);
 }
 
 bool

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: ISC */
-/* The steps: guards, who is it, read the state, the checks, tell the engine, at most one line of reply, log. */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
+/*
+ * The steps: guards, who is it, read the state, the checks that decide by themselves, one question to the engine for the others,
+ * at most one line of reply, log.
+ */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/array.h"
 #include "lib/rundir.h"
-#include "lib/text.h"
 #include "plugins/plugin.h"
 
 #define STAGE_PREFIX "spillway-"
 
+/* In the order in which they decide. */
 static const struct check_ops *const check_table[] = {
 	&check_overload,
+	&check_concurrency,
+	&check_ipthrottle,
+	&check_userthrottle,
+	&check_rcptthrottle,
+	&check_tarpit,
 };
 
 /* What the name that we are run by asks for. */
@@ -36,6 +39,19 @@ base_name(const char *path)
 	return slash != NULL ? slash + 1 : path;
 }
 
+/* Where were we placed?  qmail-spp does not say, so what is set by now has to do.  It leaves the variables of the transaction
+ * before: the second MAIL of a session looks like RCPT, and DATA always does.  That errs on the mild side: the connection
+ * stays.  Who wants it exact uses the names of the stages. */
+static enum stage
+stage_by_environment(void)
+{
+	if (getenv("SMTPRCPTTO") != NULL)
+		return STAGE_RCPT;
+	if (getenv("SMTPMAILFROM") != NULL)
+		return STAGE_MAIL;
+	return getenv("SMTPHELOHOST") != NULL ? STAGE_HELO : STAGE_CONNECTION;
+}
+
 static struct job
 job_of(const char *name)
 {
@@ -45,28 +61,50 @@ job_of(const char *name)
 		return (struct job) { .stage = stage >= 0 ? (enum stage)stage : 0, .known = stage >= 0 };
 	}
 	for (size_t i = 0; i < countof(check_table); i++)
-		if (strcmp(name, check_table[i]->name) == 0)
-			return (struct job) { .stage = STAGE_MAIL, .only = check_table[i], .known = true };
+		if (strcmp(name, check_table[i]->name) == 0) {
+			const struct check_ops *c = check_table[i];
+
+			return (struct job) {
+				.stage = c->anywhere ? stage_by_environment() : c->stage, .only = c, .known = true,
+			};
+		}
 	return (struct job) { 0 };
 }
 
 /* Own: the server's users.  An empty SMTPAUTHUSER is none; RELAYCLIENT counts also when it is empty. */
-static enum client_class
-class_of(void)
+static void
+look_at_client(struct session *s)
 {
-	const char *user = getenv("SMTPAUTHUSER");
+	const char *user = getenv("SMTPAUTHUSER"), *ip = getenv("TCPREMOTEIP");
 
-	if ((user != NULL && *user != '\0') || getenv("RELAYCLIENT") != NULL)
-		return CLASS_OWN;
-	return CLASS_STRANGER;
+	s->user = user != NULL && *user != '\0' ? user : NULL;
+	s->class = s->user != NULL || getenv("RELAYCLIENT") != NULL ? CLASS_OWN : CLASS_STRANGER;
+	s->ip_known = ip != NULL && ip_parse(ip, &s->ip) == 0;
 }
 
-/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read
- * the boot id costs more than to read the state. */
+/* No check of load or address is for our own users; those of users are for users with a name. */
 static bool
-read_state(struct state *ret)
+is_for(const struct check_ops *c, const struct session *s)
 {
-	return state_read(rundir(), ret) == 0 && state_is_fresh(ret, mono_now());
+	return s->class != CLASS_OWN || (c->for_users && s->user != NULL);
+}
+
+/* Is there any check that this session could concern?  If not, the state need not be read. */
+static bool
+concerns(const struct job *job, const struct session *s)
+{
+	return job->only != NULL ? is_for(job->only, s) : s->class != CLASS_OWN || s->user != NULL;
+}
+
+/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read the boot id
+ * costs more than to read the state. */
+static void
+look_at_state(struct session *s)
+{
+	bool whole = state_read(rundir(), &s->state) == 0;
+
+	s->now = mono_now();
+	s->state_ok = whole && state_is_fresh(&s->state, s->now);
 }
 
 static bool
@@ -77,123 +115,130 @@ is_of_this_boot(const struct state *s)
 	return clock_boot_id(boot_id) == 0 && state_is_current(s, mono_now(), boot_id);
 }
 
-/* Without a state nobody says which checks are on: then each is asked, and knows what counts without one. */
+/* The one that we are run by the name of, or those that the state enables.  Without a state nobody says which are on: then
+ * each is asked what counts without one. */
 static bool
-is_enabled(const struct session *s, const struct check_ops *c)
+is_on(const struct check_ops *c, const struct session *s, const struct job *job)
 {
+	if (!is_for(c, s))
+		return false;
+	if (job->only != NULL)
+		return job->only == c;
 	return !s->state_ok || (s->state.checks[s->stage] & 1u << c->id) != 0;
 }
 
-/* The first check that refuses decides. */
-static bool
-is_refused(const struct session *s, const struct job *job, struct refusal *ret)
+/* --- by what is at hand ----------------------------------------------------------------------- */
+
+/* The first check that refuses, or NULL. */
+static const struct check_ops *
+first_to_refuse(const struct session *s, const struct job *job)
 {
-	if (job->only != NULL)
-		return job->only->refuses(s, ret);
-	for (size_t i = 0; i < countof(check_table); i++)
-		if (is_enabled(s, check_table[i]) && check_table[i]->refuses(s, ret))
-			return true;
-	return false;
+	for (size_t i = 0; i < countof(check_table); i++) {
+		const struct check_ops *c = check_table[i];
+
+		if (c->refuses != NULL && is_on(c, s, job) && c->refuses(s))
+			return c;
+	}
+	return NULL;
 }
 
-/* At RCPT and DATA the transaction may carry what was accepted before: the connection stays. */
-static enum verdict
-verdict_at(enum stage stage)
+/* The same, and the engine knows. */
+static const struct check_ops *
+decide_alone(struct session *s, const struct job *job)
 {
-	return stage == STAGE_RCPT || stage == STAGE_DATA ? VERDICT_REFUSE : VERDICT_CLOSE;
+	const struct check_ops *c = first_to_refuse(s, job);
+
+	if (c == NULL || engine_tell(s, c) || !s->state_ok || is_of_this_boot(&s->state))
+		return c;
+	/* A left-over of a boot before.  What is left to go by is an operator's flag. */
+	s->state_ok = false;
+	return first_to_refuse(s, job);
 }
 
-static bool
-is_extended(const struct session *s)
+/* --- by the engine's word --------------------------------------------------------------------- */
+
+/* What to ask it for.  Returns the first check that wants it asked, or NULL. */
+static const struct check_ops *
+make_question(const struct session *s, const struct job *job, struct record *ret)
 {
-	return s->state_ok && (s->state.flags & STATE_EXTENDED_TEXTS) != 0;
+	const struct check_ops *first = NULL;
+
+	for (size_t i = 0; i < countof(check_table); i++) {
+		const struct check_ops *c = check_table[i];
+
+		if (c->wants == NULL || !is_on(c, s, job) || !c->wants(s, ret))
+			continue;
+		ret->wants |= 1u << c->id;
+		first = first != NULL ? first : c;
+	}
+	return first;
+}
+
+/* The check that refuses, or NULL.  What was not asked is not answered. */
+static const struct check_ops *
+refusal_of(const struct asking *a)
+{
+	for (size_t i = 0; i < countof(check_table); i++) {
+		const struct check_ops *c = check_table[i];
+
+		if (c->id == a->answer.check && (a->question.wants & 1u << c->id) != 0 && c->describe != NULL)
+			return a->answer.verdict != VERDICT_PASS ? c : NULL;
+	}
+	return NULL;
 }
 
 static void
-put_id(struct text *t, const struct session *s)
+pass(const struct session *s, const struct asking *a)
 {
-	if (is_extended(s) && s->state.episode[0] != '\0') {
-		text_puts(t, " [");
-		text_puts(t, s->state.episode);
-		text_putc(t, ']');
+	if (a->answer.verdict != VERDICT_PASS)
+		return; /* an answer to something else */
+	for (size_t i = 0; i < countof(check_table); i++) {
+		const struct check_ops *c = check_table[i];
+
+		if (c->passed != NULL && (a->question.wants & 1u << c->id) != 0)
+			c->passed(s, a);
 	}
 }
 
-/* One line in one write.  Nothing of it comes from the client. */
-static void
-print_reply(const struct session *s, const struct refusal *r, enum verdict verdict)
-{
-	char line[PLUGIN_LINE_MAX];
-	struct text t = text_in(line, sizeof(line));
+/* --- all of it -------------------------------------------------------------------------------- */
 
-	text_putc(&t, verdict == VERDICT_CLOSE ? 'R' : 'E');
-	text_put_u64(&t, r->code);
-	text_putc(&t, ' ');
-	if (is_extended(s)) {
-		text_puts(&t, r->enhanced);
-		text_putc(&t, ' ');
+static void
+refuse(const struct session *s, const struct check_ops *c, const struct ask_answer *a)
+{
+	say_reply(s, c, a);
+	say_refusal(s, c, a);
+	if (c->refused != NULL)
+		c->refused(s, a);
+}
+
+static void
+consult(const struct session *s, const struct job *job)
+{
+	struct asking a = { .fd = -1 };
+	const struct check_ops *first = make_question(s, job, &a.question);
+
+	if (first == NULL || !s->state_ok)
+		return; /* without a fresh state there is no engine */
+	if (!engine_ask(s, &a)) {
+		say_note(s, first->name, "Can't connect to spillwayd");
+		return;
 	}
-	text_puts(&t, r->text);
-	put_id(&t, s);
-	text_putc(&t, '\n');
-	if (!t.cut)
-		(void)!write(STDOUT_FILENO, line, t.len); /* nobody there: nobody to tell */
+	const struct check_ops *c = refusal_of(&a);
+	if (c != NULL)
+		refuse(s, c, &a.answer);
+	else
+		pass(s, &a);
 }
 
-/* One datagram, no answer, never waiting: when the engine's queue is full the event is lost, and the refusal
- * stands in the log alone.  Returns whether an engine is there: then it has published the state, in this
- * boot. */
-static bool
-tell_engine(const struct session *s, const struct refusal *r, enum verdict verdict)
-{
-	struct record_packet packet;
-	struct record rec = {
-		.stage = s->stage, .class = s->class, .check = r->check, .verdict = verdict, .code = r->code,
-		.pid = (uint32_t)getppid(), .ip_known = s->ip_known, .ip = s->ip,
-		.text = {
-			[RECORD_HELO] = record_text_of(getenv("SMTPHELOHOST")),
-			[RECORD_SENDER] = record_text_of(getenv("SMTPMAILFROM")),
-			[RECORD_EPISODE] = record_text_of(s->state_ok ? s->state.episode : NULL),
-		},
-	};
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	struct text path = text_in(to.sun_path, sizeof(to.sun_path));
-
-	if (s->stage == STAGE_RCPT)
-		rec.text[RECORD_RECIPIENT] = record_text_of(getenv("SMTPRCPTTO"));
-	text_puts(&path, rundir());
-	text_puts(&path, "/" RUNDIR_EVENT_SOCKET);
-	if (path.cut)
-		return false;
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	record_pack(&rec, &packet);
-	const struct msghdr msg = {
-		.msg_name = &to, .msg_namelen = sizeof(to),
-		.msg_iov = packet.part, .msg_iovlen = (size_t)packet.parts,
-	};
-	return sendmsg(fd, &msg, 0) >= 0 || errno == EAGAIN;
-}
-
-/* qmail-smtpd says nothing about a refusal by a plugin, so we do: in the words of the plugins that we
- * replace, for people's scripts read them.  Not at the price of waiting for a log that does not move. */
 static void
-write_log(const struct session *s, const struct check_ops *const *checks, const struct refusal *r)
+run(struct session *s, const struct job *job)
 {
-	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
-	char line[PLUGIN_LINE_MAX];
-	struct text t = text_in(line, sizeof(line));
+	const struct check_ops *c = decide_alone(s, job);
 
-	text_puts(&t, checks[r->check]->name);
-	text_puts(&t, ": ");
-	text_put_u64(&t, (uint64_t)getppid());
-	text_putc(&t, ' ');
-	text_puts(&t, r->text);
-	put_id(&t, s);
-	text_putc(&t, '\n');
-	if (!t.cut && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0)
-		(void)!write(STDERR_FILENO, line, t.len);
+	if (c != NULL)
+		refuse(s, c, NULL);
+	else if (job->only != NULL || s->state_ok)
+		consult(s, job);
 }
 
 #ifdef PLUGIN_CRASH
@@ -233,10 +278,10 @@ int
 main(int argc, char **argv)
 {
 	struct session s = { 0 };
-	struct refusal r;
 
 	guard_start();
-	bool can_reply = guard_is_open(STDOUT_FILENO), can_log = guard_is_open(STDERR_FILENO);
+	bool can_reply = guard_is_open(STDOUT_FILENO);
+	s.can_log = guard_is_open(STDERR_FILENO);
 #ifdef PLUGIN_CRASH
 	crash();
 #endif
@@ -244,23 +289,10 @@ main(int argc, char **argv)
 	if (!job.known || !can_reply)
 		return 0;
 	s.stage = job.stage;
-	s.class = class_of();
-	if (s.class == CLASS_OWN)
-		return 0; /* no check of load or address concerns them */
-	const char *ip = getenv("TCPREMOTEIP");
-	s.ip_known = ip != NULL && ip_parse(ip, &s.ip) == 0;
-	s.state_ok = read_state(&s.state);
-	if (!is_refused(&s, &job, &r))
+	look_at_client(&s);
+	if (!concerns(&job, &s))
 		return 0;
-	enum verdict verdict = verdict_at(s.stage);
-	if (!tell_engine(&s, &r, verdict) && s.state_ok && !is_of_this_boot(&s.state)) {
-		/* A left-over of a boot before.  What is left to go by is an operator's flag. */
-		s.state_ok = false;
-		if (!is_refused(&s, &job, &r))
-			return 0;
-	}
-	print_reply(&s, &r, verdict);
-	if (can_log)
-		write_log(&s, check_table, &r);
+	look_at_state(&s);
+	run(&s, &job);
 	return 0;
 }

@@ -34,23 +34,21 @@ knows_client(enum stage stage)
 }
 
 static bool
-refuses(const struct session *s, struct refusal *ret)
+refuses(const struct session *s)
 {
 	bool closed = s->state_ok && s->state.level >= LEVEL_OVERLOADED && !is_admitted(s);
 
 	if (s->class == CLASS_OWN || !knows_client(s->stage))
 		return false;
-	if (!closed && flag_look(AT_FDCWD, FLAG_PATH, NULL) != FLAG_PIN)
-		return false;
-	*ret = (struct refusal) {
-		.check = CHECK_OVERLOAD, .code = 451, .enhanced = "4.3.2",
-		.text = "Temporary Failure: Server overload",
-	};
-	return true;
+	return closed || flag_look(AT_FDCWD, FLAG_PATH, NULL) == FLAG_PIN;
 }
 
 const struct check_ops check_overload = {
 	.name = "overload",
 	.id = CHECK_OVERLOAD,
+	.stage = STAGE_MAIL,
+	.code = 451,
+	.enhanced = "4.3.2",
+	.text = "Temporary Failure: Server overload",
 	.refuses = refuses,
 };

@@ -14,6 +14,7 @@
 #include "tests/standin/asked.h"
 
 #include <getopt.h>
+#include <sys/resource.h>
 
 #include "lib/num.h"
 
@@ -181,6 +182,8 @@ main(int argc, char **argv)
 		(void)fprintf(stderr, "asked: %s: %s\n", argv[optind], strerror(-e));
 		return 111;
 	}
+	/* On a busy machine plugins should not run into their deadline on our account; without permission it is as it is. */
+	(void)setpriority(PRIO_PROCESS, 0, -10);
 	for (;;)
 		asked_turn(&a);
 }

@@ -3,11 +3,11 @@
  * mkstate - write a published state as the engine would, or as no engine would
  *
  *	mkstate DIR [--level NAME] [--age MS] [--valid MS] [--other-boot] [--extended] [--episode ID]
- *	            [--salt N] [--admit CLASS=PERMILLE] [--stages NAME,...] [--version N] [--cut BYTES]
+ *	            [--salt N] [--admit CLASS=PERMILLE] [--stages NAME[=CHECK[+CHECK...]],...] [--version N] [--cut BYTES]
  *
  * Unless told otherwise: overloaded, issued just now in this boot, valid for an hour, compatible texts, no
  * episode, salt 0, nobody admitted but own, the check overload on at mail, rcpt and data.  A negative age lies in the
- * future.  --version and --cut keep the checksum right.
+ * future.  A stage without checks has overload.  --version and --cut keep the checksum right.
  *
  * Exit: 0, 100 usage, 111 it could not be written.
  */
@@ -41,8 +41,8 @@ static int
 usage(void)
 {
 	fputs("usage: mkstate DIR [--level NAME] [--age MS] [--valid MS] [--other-boot] [--extended]\n"
-	      "               [--episode ID] [--salt N] [--admit CLASS=PERMILLE] [--stages NAME,...]\n"
-	      "               [--version N] [--cut BYTES]\n",
+	      "               [--episode ID] [--salt N] [--admit CLASS=PERMILLE]\n"
+	      "               [--stages NAME[=CHECK[+CHECK...]],...] [--version N] [--cut BYTES]\n",
 		stderr);
 	return 100;
 }
@@ -82,16 +82,36 @@ parse_admit(char *s, struct state *st)
 	return false;
 }
 
+/* "ipthrottle+tarpit" -> bits. */
+static bool
+parse_checks(char *s, uint32_t *ret)
+{
+	char *rest = NULL;
+
+	for (char *word = strtok_r(s, "+", &rest); word != NULL; word = strtok_r(NULL, "+", &rest)) {
+		int check = check_find(word);
+
+		if (check < 0)
+			return false;
+		*ret |= 1u << check;
+	}
+	return true;
+}
+
 static bool
 parse_stages(char *s, struct state *st)
 {
-	memset(st->checks, 0, sizeof(st->checks));
-	for (char *word = strtok(s, ","); word != NULL; word = strtok(NULL, ",")) {
-		int stage = stage_find(word);
+	char *rest = NULL;
 
-		if (stage < 0)
+	memset(st->checks, 0, sizeof(st->checks));
+	for (char *word = strtok_r(s, ",", &rest); word != NULL; word = strtok_r(NULL, ",", &rest)) {
+		char overload[] = "overload", *eq = strchr(word, '=');
+
+		if (eq != NULL)
+			*eq = '\0';
+		int stage = stage_find(word);
+		if (stage < 0 || !parse_checks(eq != NULL ? eq + 1 : overload, &st->checks[stage]))
 			return false;
-		st->checks[stage] |= 1u << CHECK_OVERLOAD;
 	}
 	return true;
 }

@@ -2,6 +2,8 @@
 /* Addresses and prefixes.  Rows of the failure list: Q8, A2. */
 #include "lib/ip.h"
 
+#include <arpa/inet.h>
+
 #include "tests/hostile.h"
 #include "tests/unit/kit.h"
 
@@ -46,7 +48,9 @@ ip_known_forms_are_read_and_written_in_one_way(void **state)
 		{ "2001:DB8::1", "2001:db8::1" }, { "2001:db8:0:0:0:0:0:1", "2001:db8::1" },
 		{ "2001:0db8:0001:0000:0000:0000:0000:0001", "2001:db8:1::1" }, { "1:0:0:2:0:0:0:3", "1:0:0:2::3" },
 		{ "2001:db8::", NULL }, { "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL },
-		{ "64:ff9b::192.0.2.33", "64:ff9b::c000:221" },
+		{ "64:ff9b::192.0.2.33", "64:ff9b::c000:221" }, { "::1.2.3.4", "::102:304" }, { "::ffff:0:0:1", NULL },
+		{ "1:2:3:4:5:6:7:0", NULL }, { "0:2:3:4:5:6:7:8", NULL }, { "1:0:0:2:0:0:3:4", "1::2:0:0:3:4" },
+		{ "::2:0:0:3:4", NULL }, { "1:0:2:0:3:0:4:0", NULL }, { "::10:200:3000:abcd:ef", NULL },
 	};
 
 	(void)state;
@@ -132,6 +136,28 @@ ip_random_addresses_come_back(void **state)
 		assert_true(ip_equal(&ip, &back));
 		ip_format(&back, again);
 		assert_string_equal(text, again);
+	}
+}
+
+/* But of ::a.b.c.d, which libcs write in two ways, and we in the one of RFC 5952. */
+static void
+ip_texts_are_those_of_the_libc(void **state)
+{
+	struct dice d = dice_new();
+	char text[IP_TEXT_MAX], libc[INET6_ADDRSTRLEN];
+
+	(void)state;
+	for (int i = 0; i < kit_rounds(100000); i++) {
+		struct ip ip = ip_random(&d);
+
+		for (unsigned group = 1; group < 8; group++) /* few zeros come by chance */
+			if (dice_below(&d, 2) == 0)
+				ip.b[2 * group] = ip.b[2 * group + 1] = 0;
+		if (ip.b[0] == 0)
+			ip.b[0] = 0x20;
+		assert_non_null(inet_ntop(AF_INET6, ip.b, libc, sizeof(libc)));
+		ip_format(&ip, text);
+		assert_string_equal(text, libc);
 	}
 }
 
@@ -261,6 +287,7 @@ main(void)
 		cmocka_unit_test(ip_anything_else_is_refused_and_leaves_the_result_alone),
 		cmocka_unit_test(ip_hostile_texts_come_back_clean_or_not_at_all),
 		cmocka_unit_test(ip_random_addresses_come_back),
+		cmocka_unit_test(ip_texts_are_those_of_the_libc),
 		cmocka_unit_test(ip_mask_keeps_exactly_the_first_bits),
 		cmocka_unit_test(ip_prefix_known_forms_are_read),
 		cmocka_unit_test(ip_prefix_anything_else_is_refused),
