@@ -78,8 +78,8 @@ value_of_address(const struct record *r, struct admit_result *ret)
 	ret->value_len = strlen(ret->value);
 }
 
-/* What is too long for a record was cut, and the hash of the whole stands for the rest: two long names that begin alike are
- * two users. */
+/* What is too long for a record was cut, and the hash of the whole stands for the rest: two long names that begin
+ * alike are two users. */
 static void
 value_of_user(const struct record *r, struct admit_result *ret)
 {
@@ -127,7 +127,8 @@ concurrency_refuses(const struct record *r, const struct admit_world *world, str
 }
 
 static bool
-ipthrottle_refuses(const struct admit *a, struct rate *rate, const struct record *r, mono_t now, struct admit_result *ret)
+ipthrottle_refuses(const struct admit *a, struct rate *rate, const struct record *r, mono_t now,
+	struct admit_result *ret)
 {
 	int class = a->ip[r->stage];
 
@@ -138,7 +139,8 @@ ipthrottle_refuses(const struct admit *a, struct rate *rate, const struct record
 }
 
 static bool
-userthrottle_refuses(const struct admit *a, struct rate *rate, const struct record *r, mono_t now, struct admit_result *ret)
+userthrottle_refuses(const struct admit *a, struct rate *rate, const struct record *r, mono_t now,
+	struct admit_result *ret)
 {
 	int class = a->user[r->stage];
 
@@ -149,7 +151,8 @@ userthrottle_refuses(const struct admit *a, struct rate *rate, const struct reco
 }
 
 static bool
-rcptthrottle_refuses(const struct admit *a, struct rate *rate, const struct record *r, mono_t now, struct admit_result *ret)
+rcptthrottle_refuses(const struct admit *a, struct rate *rate, const struct record *r, mono_t now,
+	struct admit_result *ret)
 {
 	int class = has_user(r) ? a->rcpt_user : a->rcpt_ip;
 

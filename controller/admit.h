@@ -6,15 +6,16 @@
  *
  * Checks, in this order; the first that refuses decides, and those behind it are not charged:
  *	concurrency	connections that the address holds; the caller has counted them
- *	ipthrottle	class ip_STAGE (ip_connection, ip_helo, ip_mail, ip_rcpt, ...) where that is configured, else ip
+ *	ipthrottle	class ip_STAGE (ip_connection, ip_helo, ip_mail, ip_rcpt) where configured, else ip
  *	userthrottle	class user_STAGE, else user; only for who has authenticated
  *	rcptthrottle	class rcpt_user for who has authenticated, else rcpt_ip
  *	tarpit		a delay, while all is normal and another SMTP process may sleep
- * A class that is not configured lets all pass and counts nothing.  The server's own users are never refused for their address,
- * nor do they count for it: behind it may be an office, and one of them must not shut the others out.
+ * A class that is not configured lets all pass and counts nothing.  The server's own users are never refused for
+ * their address, nor do they count for it: behind it may be an office, and one of them must not shut the others
+ * out.
  *
- * At RCPT and DATA the command is refused with 451, and the session stays: it may carry recipients that were accepted.  Before
- * that 421 ends the connection.
+ * At RCPT and DATA the command is refused with 451, and the session stays: it may carry recipients that were
+ * accepted.  Before that 421 ends the connection.
  */
 #ifndef CONTROLLER_ADMIT_H
 #define CONTROLLER_ADMIT_H

@@ -94,8 +94,8 @@ may_sleep(const struct asked *a)
 
 /* --- questions ------------------------------------------------------------------------------- */
 
-/* A plugin that has given up has closed.  Asked before anything is counted: after a second in which we stood still, hundreds of
- * such questions may be waiting, and their sessions are long past. */
+/* A plugin that has given up has closed.  Asked before anything is counted: after a second in which we stood still,
+ * hundreds of such questions may be waiting, and their sessions are long past. */
 static bool
 is_gone(int fd)
 {
@@ -132,8 +132,8 @@ serve(struct asked *a, int fd, pid_t pid, const uint8_t *buf, size_t len)
 	return kept;
 }
 
-/* Read the question.  Returns 0 when it was dealt with and the connection ends, 1 when it is kept, -EAGAIN when nothing is
- * there yet. */
+/* Read the question.  Returns 0 when it was dealt with and the connection ends, 1 when it is kept, -EAGAIN when
+ * nothing is there yet. */
 static int
 hear(struct asked *a, int fd, pid_t pid)
 {
@@ -175,7 +175,8 @@ welcome(struct asked *a, int fd)
 	struct ucred who;
 	socklen_t len = sizeof(who);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || !ask_is_believed(&a->config->plugin_uids, who.uid)) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0
+		|| !ask_is_believed(&a->config->plugin_uids, who.uid)) {
 		a->foreign++;
 		(void)close(fd);
 		return;

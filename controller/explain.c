@@ -50,7 +50,8 @@ print_refusals(const json_t *refusals)
 			field(r, "rule"), field(r, "stage"), (long long)json_integer_value(json_object_get(r, "code")),
 			field(r, "ip"), field(r, "helo"), json_string_value(json_object_get(r, "sender")),
 			(long long)json_integer_value(json_object_get(r, "pid")),
-			strcmp(field(r, "rule"), check_name(CHECK_OVERLOAD)) == 0 ? "episode" : "offence", field(r, "episode"));
+			strcmp(field(r, "rule"), check_name(CHECK_OVERLOAD)) == 0 ? "episode" : "offence",
+			field(r, "episode"));
 }
 
 static json_t *
@@ -87,10 +88,13 @@ print_episode(const struct store_episode *e, const json_t *refusals)
 static json_t *
 offence_json(const struct store_offence *o)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:s, s:s, s:s, s:s, s:s}",
-		"id", o->id, "rule", check_name(o->check), "stage", stage_name(o->stage), "code", o->code, "class", o->class,
-		"pattern", o->pattern, "value", o->value, "prefix", (int)o->prefix, "n", (json_int_t)o->n,
-		"max", (json_int_t)o->max, "window_ms", (json_int_t)o->window_ms, "clear_ms", (json_int_t)o->clear_ms,
+	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:s,"
+		" s:s, s:s, s:s, s:s}",
+		"id", o->id, "rule", check_name(o->check), "stage", stage_name(o->stage), "code", o->code,
+		"class", o->class, "pattern", o->pattern, "value", o->value, "prefix", (int)o->prefix,
+		"n", (json_int_t)o->n, "max", (json_int_t)o->max,
+		"window_ms", (json_int_t)o->window_ms,
+		"clear_ms", (json_int_t)o->clear_ms,
 		"first", past_wall(o->first), "last", past_wall(o->last), "ended", past_wall(o->ended),
 		"refused", (json_int_t)o->refused, "ip", o->ip, "helo", o->helo, "sender", o->sender,
 		"recipient", o->recipient, "user", o->user);
@@ -125,12 +129,14 @@ print_limit(const json_t *o)
 
 	num_duration_format(number(o, "window_ms"), window);
 	if (number(o, "window_ms") != 0)
-		(void)printf("class %s, pattern %s: %lld in %s", field(o, "class"), field(o, "pattern"), number(o, "max"), window);
+		(void)printf("class %s, pattern %s: %lld in %s", field(o, "class"), field(o, "pattern"),
+			number(o, "max"), window);
 	else
 		(void)printf("pattern %s: %lld connections held at once", field(o, "pattern"), number(o, "max"));
 }
 
-/* The time is counted from the last mark, and not from the end that the daemon wrote: it may have been stopped before. */
+/* The time is counted from the last mark, and not from the end that the daemon wrote: it may have been stopped
+ * before. */
 static void
 print_end(const struct store_offence *o)
 {
@@ -158,11 +164,13 @@ print_offence(const struct store_offence *o, const json_t *refusals)
 	wall_format(o->last, last);
 	(void)printf("%s: ", o->id);
 	print_who(j);
-	(void)printf(" was refused with %u at %s (rule %s)\nlimit   ", o->code, stage_name(o->stage), check_name(o->check));
+	(void)printf(" was refused with %u at %s (rule %s)\nlimit   ", o->code, stage_name(o->stage),
+		check_name(o->check));
 	print_limit(j);
 	(void)printf("; the newest count is %lld\n", number(j, "n"));
-	(void)printf("who     %s helo %s from <%s>%s%s%s%s, the first time\n", or_unknown(o->ip), or_unknown(o->helo), o->sender,
-		o->recipient[0] != '\0' ? " to " : "", o->recipient, o->user[0] != '\0' ? ", user " : "", o->user);
+	(void)printf("who     %s helo %s from <%s>%s%s%s%s, the first time\n", or_unknown(o->ip), or_unknown(o->helo),
+		o->sender, o->recipient[0] != '\0' ? " to " : "", o->recipient, o->user[0] != '\0' ? ", user " : "",
+		o->user);
 	(void)printf("first   %s\nlast    %s\n", first, last);
 	print_end(o);
 	(void)printf("refused %llu commands", (unsigned long long)o->refused);
@@ -182,7 +190,8 @@ print_offences(const json_t *offences)
 		print_who(o);
 		(void)printf(" over ");
 		print_limit(o);
-		(void)printf("; %lld refused from %s to %s\n", number(o, "refused"), field(o, "first"), field(o, "last"));
+		(void)printf("; %lld refused from %s to %s\n", number(o, "refused"), field(o, "first"),
+			field(o, "last"));
 	}
 }
 
@@ -346,7 +355,8 @@ explain(struct cli *cli, struct store *s, const char *what)
 	}
 	json_decref(refusals);
 	if (r == -ENOENT)
-		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an address, or a user", why.text);
+		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an address, or a user",
+			why.text);
 	if (r == -ENODATA)
 		return cli_fail(CLI_NO, "%s", why.text);
 	return r < 0 ? cli_fail(CLI_TEMPORARY, "%s", why.text) : CLI_OK;

@@ -158,8 +158,9 @@ parent_of(pid_t pid)
 	return (pid_t)parent;
 }
 
-/* A pidfd of the session, which is the asker's parent or, when a server asks without a plugin, the asker; or -Exxx.  The parent
- * is asked for after the pidfd was had: if it still is `pid` then, the pidfd is of no other process that took the number over. */
+/* A pidfd of the session, which is the asker's parent or, when a server asks without a plugin, the asker; or -Exxx.
+ * The parent is asked for after the pidfd was had: if it still is `pid` then, the pidfd is of no other process that
+ * took the number over. */
 static int
 open_session(pid_t pid, pid_t asker, int max_fd)
 {
@@ -255,7 +256,8 @@ held_ask(struct held *h, pid_t pid, const struct ip *ip, pid_t asker, struct rat
 	const struct rate_limit *limit = limit_of(h, ip);
 
 	*ret = (struct rate_answer) {
-		.verdict = limit == NULL ? RATE_NO_KEY : RATE_OK, .limit = limit, .max = limit != NULL ? limit->count : 0,
+		.verdict = limit == NULL ? RATE_NO_KEY : RATE_OK, .limit = limit,
+		.max = limit != NULL ? limit->count : 0,
 	};
 	if (limit == NULL || limit->count < 0)
 		return;

@@ -2,9 +2,9 @@
 /*
  * limits - the counters, and what plugins are answered from them
  *
- * Everything that is asked on ask.sock ends in limits_answer(): held.c counts the connection, admit.c decides, and what was refused
- * becomes evidence.  The log gets the two ends of an offence, the database its row and some of its refusals; all of it has a
- * budget, for refusals are what an attacker makes.
+ * Everything that is asked on ask.sock ends in limits_answer(): held.c counts the connection, admit.c decides, and
+ * what was refused becomes evidence.  The log gets the two ends of an offence, the database its row and some of its
+ * refusals; all of it has a budget, for refusals are what an attacker makes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -49,11 +49,12 @@ log_begin(const struct store_offence *o)
 	num_duration_format(o->window_ms, window);
 	if (o->class[0] == '\0')
 		log_info("limits", "%s: %s refuses at %s: %lld/%lld connections held (pattern %s) by %s", o->id,
-			check_name(o->check), stage_name(o->stage), (long long)o->n, (long long)o->max, o->pattern, o->value);
+			check_name(o->check), stage_name(o->stage), (long long)o->n, (long long)o->max, o->pattern,
+			o->value);
 	else
 		log_info("limits", "%s: %s refuses at %s: %lld/%lld in %s (class %s, pattern %s) by %s", o->id,
-			check_name(o->check), stage_name(o->stage), (long long)o->n, (long long)o->max, window, o->class,
-			o->pattern, o->value);
+			check_name(o->check), stage_name(o->stage), (long long)o->n, (long long)o->max, window,
+			o->class, o->pattern, o->value);
 }
 
 static void
@@ -62,7 +63,8 @@ log_end(const struct store_offence *o)
 	char span[NUM_TEXT_MAX];
 
 	num_age_format(o->last.ms - o->first.ms, span);
-	log_info("limits", "%s: over; %llu refused in %s, by %s", o->id, (unsigned long long)o->refused, span, o->value);
+	log_info("limits", "%s: over; %llu refused in %s, by %s", o->id, (unsigned long long)o->refused, span,
+		o->value);
 }
 
 static bool
@@ -91,7 +93,8 @@ on_offence(const struct store_offence *row, enum offence_news news, void *arg)
 /* --- answering ------------------------------------------------------------------------------- */
 
 static void
-describe_refusal(const struct limits *l, const struct record *r, const struct admit_result *a, struct store_offence *ret)
+describe_refusal(const struct limits *l, const struct record *r, const struct admit_result *a,
+	struct store_offence *ret)
 {
 	const struct record_text value = { .s = a->value, .len = a->value_len };
 
@@ -115,8 +118,8 @@ static const char *
 remember(struct engine *e, const struct record *r, const struct admit_result *a, mono_t now)
 {
 	struct limits *l = &e->limits;
-	struct store_offence *o = offence_refused(l->offences, a->why.fingerprint, a->check, a->why.limit->window_ms, now,
-		wall_now());
+	struct store_offence *o = offence_refused(l->offences, a->why.fingerprint, a->check,
+		a->why.limit->window_ms, now, wall_now());
 
 	if (o->id[0] == '\0')
 		describe_refusal(l, r, a, o);
@@ -282,5 +285,6 @@ limits_describe(const struct engine *e)
 	for (int i = CHECK_CONCURRENCY; i < CHECK_TARPIT; i++)
 		(void)json_object_set_new(refused, check_name((enum check)i), json_integer((json_int_t)l->refused[i]));
 	return json_pack("{s:o, s:o, s:o, s:i, s:o}", "asked", asked_describe(l->asked), "refused", refused,
-		"held", held_describe(l->held), "offences", (int)offence_count(l->offences), "table", describe_table(l->rate));
+		"held", held_describe(l->held), "offences", (int)offence_count(l->offences),
+		"table", describe_table(l->rate));
 }

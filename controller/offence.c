@@ -161,10 +161,8 @@ offence_refused(struct offences *o, uint64_t fingerprint, enum check check, int6
 void
 offence_flush(struct offences *o, mono_t now)
 {
-	struct offence *f = &o->offence[o->newest];
-
-	if (o->newest != NONE && now.ms >= f->next_row.ms)
-		(void)tell(o, f, now); /* not now: the next step */
+	if (o->newest != NONE && now.ms >= o->offence[o->newest].next_row.ms)
+		(void)tell(o, &o->offence[o->newest], now); /* not now: the next step */
 }
 
 void

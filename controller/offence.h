@@ -2,12 +2,12 @@
 /*
  * offence - who is over a limit now, since when, and how often was he refused for it?
  *
- * Pure: no clock, no I/O, no globals; no allocation after offence_new().  The evidence behind a refusal: one id for all refusals
- * of one key, from the first one until the key has been quiet for longer than the time of its limit.  What happens after that
- * is another offence, with another id.
+ * Pure: no clock, no I/O, no globals; no allocation after offence_new().  The evidence behind a refusal: one id for
+ * all refusals of one key, from the first one until the key has been quiet for longer than the time of its limit.
+ * What happens after that is another offence, with another id.
  *
- * There is room for OFFENCES_MAX; one more ends that which has been quiet for longest.  What there is to tell is told through a
- * callback, which may say "not now": then it is told later, in the state it has then.
+ * There is room for OFFENCES_MAX; one more ends that which has been quiet for longest.  What there is to tell is
+ * told through a callback, which may say "not now": then it is told later, in the state it has then.
  */
 #ifndef CONTROLLER_OFFENCE_H
 #define CONTROLLER_OFFENCE_H
@@ -37,8 +37,8 @@ struct offences;
 int offence_new(offence_tell *tell, void *arg, struct offences **ret);
 void offence_free(struct offences *o); /* NULL is allowed; nothing is told */
 
-/* The key `fingerprint` was refused by `check` under a limit of `window_ms`.  Returns its row: counted and with the times set; the
- * first time (row->id is "") all else is for the caller to fill.  offence_flush() must follow. */
+/* The key `fingerprint` was refused by `check` under a limit of `window_ms`.  Returns its row: counted and with the
+ * times set; the first time (row->id is "") all else is for the caller to fill.  offence_flush() must follow. */
 struct store_offence *offence_refused(struct offences *o, uint64_t fingerprint, enum check check, int64_t window_ms,
 	mono_t now, wall_t wall);
 

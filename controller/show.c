@@ -128,7 +128,8 @@ print_limits(const json_t *l)
 
 	json_object_foreach(json_object_get(l, "refused"), check, n)
 		refused += json_integer_value(n);
-	(void)printf("limits    %lld questions answered, %lld refused; now %lld over a limit, %lld connections held, %lld asleep\n",
+	(void)printf("limits    %lld questions answered, %lld refused; now %lld over a limit, %lld connections held,"
+		" %lld asleep\n",
 		(long long)number_of(asked, "answered"), (long long)refused, (long long)number_of(l, "offences"),
 		(long long)number_of(json_object_get(l, "held"), "now"), (long long)number_of(asked, "sleeping"));
 }

@@ -21,11 +21,10 @@ static const char *const sql[STATEMENTS] = {
 	[PUT_EPISODE] = "INSERT OR REPLACE INTO episode (id, began, ended, peak, reason, refused)"
 			" VALUES (?, ?, ?, ?, ?, ?)",
 	/* Not "OR REPLACE": an offence that goes on keeps its place among the oldest. */
-	[PUT_OFFENCE] = "INSERT INTO offence (name, rule, stage, code, class, pattern, value, prefix, n, max, window_ms,"
-			" clear_ms, first, last, ended, refused, ip, helo, sender, recipient, user)"
-			" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"
-			" ?21) ON CONFLICT (name) DO UPDATE SET n = ?9, max = ?10, clear_ms = ?12, last = ?14, ended = ?15,"
-			" refused = ?16",
+	[PUT_OFFENCE] = "INSERT INTO offence (" OFFENCE_COLUMNS ")"
+			" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,"
+			" ?19, ?20, ?21) ON CONFLICT (name) DO UPDATE SET n = ?9, max = ?10, clear_ms = ?12,"
+			" last = ?14, ended = ?15, refused = ?16",
 	[ADD_REFUSAL] = "INSERT INTO refusal (at, episode, rule, stage, code, pid, ip, helo, sender, recipient)"
 			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_OVERRIDE] = "INSERT OR REPLACE INTO override"
@@ -71,8 +70,9 @@ static const char schema_1[] =
 
 static const char schema_2[] =
 	"BEGIN IMMEDIATE;"
-	"CREATE TABLE offence (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rule TEXT NOT NULL, stage TEXT NOT NULL,"
-	" code INTEGER NOT NULL, class TEXT NOT NULL, pattern TEXT NOT NULL, value TEXT NOT NULL, prefix INTEGER NOT NULL,"
+	"CREATE TABLE offence (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rule TEXT NOT NULL,"
+	" stage TEXT NOT NULL, code INTEGER NOT NULL, class TEXT NOT NULL, pattern TEXT NOT NULL,"
+	" value TEXT NOT NULL, prefix INTEGER NOT NULL,"
 	" n INTEGER NOT NULL, max INTEGER NOT NULL, window_ms INTEGER NOT NULL, clear_ms INTEGER NOT NULL,"
 	" first INTEGER NOT NULL, last INTEGER NOT NULL, ended INTEGER NOT NULL, refused INTEGER NOT NULL,"
 	" ip TEXT NOT NULL, helo TEXT NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL, user TEXT NOT NULL);"
@@ -675,9 +675,6 @@ read_offence(sqlite3_stmt *st, struct store_offence *o)
 	store_column_text(st, 20, o->user, sizeof(o->user));
 }
 
-#define OFFENCE_COLUMNS "name, rule, stage, code, class, pattern, value, prefix, n, max, window_ms, clear_ms, first, last," \
-	" ended, refused, ip, helo, sender, recipient, user"
-
 int
 store_offences(struct store *s, const char *id, const char *who, int max,
 	bool (*each)(const struct store_offence *o, void *arg), void *arg, struct err *why)
@@ -686,7 +683,8 @@ store_offences(struct store *s, const char *id, const char *who, int max,
 		return 0; /* of before the first offence */
 	sqlite3_stmt *st = store_query(s,
 		id != NULL ? "SELECT " OFFENCE_COLUMNS " FROM offence WHERE name = ?1 ORDER BY id DESC LIMIT ?2"
-			   : "SELECT " OFFENCE_COLUMNS " FROM offence WHERE ip = ?1 OR value = ?1 ORDER BY id DESC LIMIT ?2",
+			   : "SELECT " OFFENCE_COLUMNS " FROM offence WHERE ip = ?1 OR value = ?1"
+			     " ORDER BY id DESC LIMIT ?2",
 		why);
 	struct store_offence o;
 	int rc;

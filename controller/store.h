@@ -68,7 +68,7 @@ struct store_offence {
 	char class[STORE_CLASS_MAX]; /* "": connections held */
 	char pattern[STORE_PATTERN_MAX];
 	char value[STORE_NAME_MAX]; /* that was counted: printable, cut */
-	unsigned prefix; /* of an IPv6 address, the prefix that is over; 24 or 48 when its neighbours were counted with it; else 0 */
+	unsigned prefix; /* of an address: its network, when that was counted; else 0 */
 	int64_t n, max, window_ms; /* the newest n */
 	int64_t clear_ms; /* so long after the last mark he is admitted again */
 	wall_t first, last;
