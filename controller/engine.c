@@ -24,6 +24,7 @@
 
 #define TICK_MS 1000 /* the least pace of the loop: heartbeat, rates, expiry */
 #define REFUSED_VALID_MS 5000
+#define FLUSH_MS 300
 #define WALL_JUMP_MS 2000
 
 /* --- what is remembered of a change ---------------------------------------------------------- */
@@ -259,6 +260,7 @@ after_turn(struct engine *e)
 	}
 	if (now.ms >= e->next_publish.ms)
 		publish(e, now);
+	counters_step(e, now);
 	arm_due(e, now);
 }
 
@@ -394,6 +396,8 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
+	if ((r = counters_open(e, setup->marks, why)) < 0)
+		return r;
 	r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why);
 	return r < 0 ? r : control_new(e->base, dir, commands_handle, e, &e->control, why);
 }
@@ -403,6 +407,7 @@ close_all(struct engine *e)
 {
 	control_free(e->control);
 	ask_free(e->ask);
+	counters_close(e);
 	journal_free(e->journal);
 	watch_free(e->watch);
 	reload_done(e);
@@ -430,6 +435,7 @@ loop(struct engine *e)
 		e->stance.level = LEVEL_NORMAL;
 	episode_step(e, turn_now(&e->turn));
 	engine_change(e, STORE_SERVICE, e->stance.level, LEVEL_NORMAL, "stopped", "");
+	marks_flush(e->marks, FLUSH_MS);
 }
 
 int

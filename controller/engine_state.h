@@ -2,8 +2,8 @@
 /*
  * engine_state - what the parts of the engine share
  *
- * Private to engine.c and its helpers: episode.c, override.c, reload.c, commands.c.  One thread, one loop; every
- * helper changes only its own part, named after it.
+ * Private to engine.c and its helpers: episode.c, override.c, reload.c, commands.c, counters.c.  One thread, one
+ * loop; every helper changes only its own part, named after it.
  */
 #ifndef CONTROLLER_ENGINE_STATE_H
 #define CONTROLLER_ENGINE_STATE_H
@@ -19,6 +19,8 @@
 #include "controller/decide.h"
 #include "controller/journal.h"
 #include "controller/log.h"
+#include "controller/marks.h"
+#include "controller/rate.h"
 #include "controller/readings.h"
 #include "controller/turn.h"
 #include "controller/watch.h"
@@ -82,6 +84,9 @@ struct engine {
 	struct ask *ask;
 	struct control *control;
 	struct journal *journal;
+	struct rate *rate; /* what limits count */
+	struct marks *marks;
+	mono_t next_sweep; /* of `rate` */
 	int run_dir; /* open directory */
 	int keeper;
 
@@ -127,6 +132,12 @@ json_t *override_describe(struct engine *e); /* NULL when none is set */
 int reload_init(struct engine *e); /* 0 or -ENOMEM */
 void reload_begin(struct engine *e, uint64_t client);
 void reload_done(struct engine *e);
+
+/* counters.c: what limits count, from where an engine before us left it. */
+int counters_open(struct engine *e, int fd, struct err *why);
+void counters_reconfigured(struct engine *e);
+void counters_step(struct engine *e, mono_t now);
+void counters_close(struct engine *e);
 
 /* commands.c: the handler for the control socket. */
 control_handler commands_handle;

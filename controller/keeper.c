@@ -48,7 +48,7 @@ struct keeper {
 	int signals; /* signalfd */
 	int orders; /* our end of the engine's socketpair, -1 without engine */
 	int pair[2]; /* ours and the engine's, while it is started */
-	int record[2]; /* engine's and recorder's end: kept, so that either can start again */
+	int record[2], marks[2]; /* engine's and recorder's ends: kept, so that either can start again */
 	struct effect want;
 	bool ordered; /* `want` comes from an engine */
 	mono_t lease_end; /* of `want` and of what was found at the start */
@@ -194,7 +194,8 @@ run_recorder(void *arg)
 	if (r != 0)
 		return r;
 	(void)close(k->record[0]);
-	return recorder_run(k->setup->config, k->record[1]);
+	(void)close(k->marks[0]);
+	return recorder_run(k->setup->config, k->record[1], k->marks[1]);
 }
 
 static int
@@ -207,9 +208,11 @@ run_engine(void *arg)
 		return r;
 	(void)close(k->pair[0]);
 	(void)close(k->record[1]);
+	(void)close(k->marks[1]);
 	return engine_run(&(struct engine_setup) {
 		.config = k->setup->config, .config_path = k->setup->config_path,
 		.restarted = k->engine.ran_before, .keeper = k->pair[1], .recorder = k->record[0],
+		.marks = k->marks[0],
 	});
 }
 
@@ -353,7 +356,8 @@ keeper_run(const struct keeper_setup *setup)
 		return 100;
 	}
 	k.signals = open_signals();
-	if (k.signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.record) < 0) {
+	if (k.signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.record) < 0
+		|| socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.marks) < 0) {
 		log_error("keeper", "cannot start: %s", strerror(errno));
 		return 111;
 	}

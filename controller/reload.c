@@ -88,6 +88,7 @@ swap(struct engine *e)
 	e->config = *new;
 	if (levels)
 		decide_reconfigure(&e->decide);
+	counters_reconfigured(e);
 	journal_limits(e->journal, &e->config.store);
 	e->next_publish = turn_now(&e->turn);
 	if (fixed[0] != '\0')

@@ -5,7 +5,7 @@
 #
 #	lib <- probes, actions, plugins;  all of these but plugins <- controller
 #	decide.o and readings.o: no clock, no I/O, no allocation
-#	only store.c knows SQLite; the plugin needs no shared library but libc
+#	only store.c and store_marks.c know SQLite; the plugin needs no shared library but libc
 #
 # Usage: B=build/release tests/lint/layers.sh      TAP; or: layers.sh pure OBJECT... to look at any object
 
@@ -61,8 +61,8 @@ for pair in lib:probes lib:actions lib:controller lib:plugin/plugins probes:acti
 done
 ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/controller/readings.o")"
 ok "decide has no global variable that changes" "$(nm "$B/controller/decide.o" | grep -i ' [bd] ')"
-ok "only store.c uses SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -v 'controller/store\.o:')"
-ok "only store.c includes sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -v controller/store.c)"
+ok "only stores use SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -vE 'controller/store(_marks)?\.o:')"
+ok "only stores include sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -vE 'controller/store(_marks)?\.c')"
 ok "only the readers of configurations include libconfig.h" \
 	"$(grep -l 'libconfig\.h' ./*/*.[ch] | grep -vE 'controller/config(_report)?\.[ch]')"
 ok "the plugin needs no library but libc" \
