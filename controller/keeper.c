@@ -23,6 +23,7 @@
 #define LOOK_EVERY_MS 1000 /* compare the world with what is wanted */
 #define RESTART_POLL_MS 100 /* while a child is to be started again */
 #define STALL_MS 10000 /* an engine that is silent so long is broken */
+#define ABSENT_MS 3000 /* a turn of ours that took so long: we stood still ourselves */
 #define STOP_ENGINE_MS 800
 #define STOP_RECORDER_MS 800
 #define DEED_BACKOFF_MAX_MS 300000
@@ -53,6 +54,8 @@ struct keeper {
 	bool ordered; /* `want` comes from an engine */
 	mono_t lease_end; /* of `want` and of what was found at the start */
 	mono_t next_look;
+	mono_t turned; /* the last turn of our loop */
+	mono_t awake; /* since when it has turned without a gap */
 	bool stopping;
 };
 
@@ -249,13 +252,15 @@ reap(struct keeper *k, mono_t now)
 	}
 }
 
-/* An engine that runs but says nothing has lost its way: end it, so that it can start anew. */
+/* An engine that runs but says nothing has lost its way: end it, so that it can start anew.  But where we stood
+ * still ourselves, because the machine slept, was stopped, or drowned, so did the engine: its time begins anew. */
 static void
 check_engine(struct keeper *k, mono_t now)
 {
 	int64_t silent = mono_since(k->lease_end, now) + k->setup->config->service.lease_ms;
 
-	if (k->engine.pid == 0 || silent < STALL_MS || mono_since(k->engine.started, now) < STALL_MS)
+	if (k->engine.pid == 0 || silent < STALL_MS || mono_since(k->engine.started, now) < STALL_MS
+		|| mono_since(k->awake, now) < STALL_MS)
 		return;
 	if (!k->aborted)
 		log_error("keeper", "the engine (pid %d) has been silent for %lld ms: it is ended",
@@ -301,6 +306,9 @@ turn(struct keeper *k)
 
 	(void)poll(p, countof(p), patience_ms(k, mono_now()));
 	mono_t now = mono_now();
+	if (mono_since(k->turned, now) > ABSENT_MS)
+		k->awake = now;
+	k->turned = now;
 	take_signals(k);
 	reap(k, now);
 	if (k->orders >= 0 && !k->stopping)
