@@ -24,6 +24,7 @@
 
 #define TICK_MS 1000 /* the least pace of the loop: heartbeat, rates, expiry */
 #define REFUSED_VALID_MS 5000
+#define FLUSH_MS 300
 #define WALL_JUMP_MS 2000
 
 /* --- what is remembered of a change ---------------------------------------------------------- */
@@ -447,7 +448,7 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, on_stored_block, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	if ((r = blocking_open(e, why)) < 0 || (r = limits_open(e, why)) < 0
+	if ((r = blocking_open(e, why)) < 0 || (r = limits_open(e, setup->marks, why)) < 0
 		|| (r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why)) < 0
 		|| (r = open_rate_service(e, dir, why)) < 0)
 		return r;
@@ -501,6 +502,7 @@ loop(struct engine *e)
 		e->stance.level = LEVEL_NORMAL;
 	episode_step(e, turn_now(&e->turn));
 	engine_change(e, STORE_SERVICE, e->stance.level, LEVEL_NORMAL, "stopped", "");
+	marks_flush(e->limits.marks, FLUSH_MS);
 }
 
 int

@@ -23,7 +23,9 @@
 #include "controller/held.h"
 #include "controller/journal.h"
 #include "controller/log.h"
+#include "controller/marks.h"
 #include "controller/offence.h"
+#include "controller/rate.h"
 #include "controller/rateserve.h"
 #include "controller/readings.h"
 #include "controller/shell.h"
@@ -64,6 +66,7 @@ struct episode {
 /* What plugins count and ask.  Nobody else marks in their table: who may, can have an address refused. */
 struct limits {
 	struct rate *rate;
+	struct marks *marks; /* takes both tables across restarts */
 	struct rate *clients; /* another table of the same limits, for whoever asks on rate.sock or TCP */
 	struct rate_cfg cfg[2]; /* [current] is in force */
 	unsigned current;
@@ -159,7 +162,7 @@ void evidence_refusal(struct engine *e, const struct record *r, enum check check
 
 /* limits.c: counts and answers; limits_configure() after the configuration has changed, limits_level() after the
  * level may have. */
-int limits_open(struct engine *e, struct err *why);
+int limits_open(struct engine *e, int marks, struct err *why); /* `marks`: the line to the recorder for counters */
 void limits_close(struct engine *e); /* also after limits_open() has failed */
 void limits_configure(struct engine *e);
 const struct rate_cfg *limits_in_force(const struct engine *e); /* until limits_configure() */
@@ -181,6 +184,7 @@ json_t *override_describe(struct engine *e); /* NULL when none is set */
 int reload_init(struct engine *e); /* 0 or -ENOMEM */
 void reload_begin(struct engine *e, uint64_t client);
 void reload_done(struct engine *e);
+
 
 /* commands.c: the handler for the control socket. */
 control_handler commands_handle;

@@ -55,7 +55,7 @@ struct keeper {
 	int signals; /* signalfd */
 	int orders; /* our end of the engine's socketpair, -1 without engine */
 	int pair[2]; /* ours and the engine's, while it is started */
-	int record[2]; /* engine's and recorder's end: kept, so that either can start again */
+	int record[2], marks[2]; /* engine's and recorder's ends: kept, so that either can start again */
 	struct effect want;
 	bool ordered; /* `want` comes from an engine */
 	mono_t lease_end; /* of `want` and of what was found at the start */
@@ -227,19 +227,19 @@ static int
 run_recorder(void *arg)
 {
 	struct keeper *k = arg;
-	const int keep[] = { k->record[1] };
+	const int keep[] = { k->record[1], k->marks[1] };
 	int r = enter_kid(k, keep, countof(keep), SIGTERM); /* it still writes what it has */
 
 	if (r != 0)
 		return r;
-	return recorder_run(k->setup->config, k->record[1]);
+	return recorder_run(k->setup->config, k->record[1], k->marks[1]);
 }
 
 static int
 run_engine(void *arg)
 {
 	struct keeper *k = arg;
-	const int keep[] = { k->pair[1], k->record[0] };
+	const int keep[] = { k->pair[1], k->record[0], k->marks[0] };
 	int r = enter_kid(k, keep, countof(keep), SIGKILL); /* without keeper nothing that it decides would ever end */
 
 	if (r != 0)
@@ -247,6 +247,7 @@ run_engine(void *arg)
 	return engine_run(&(struct engine_setup) {
 		.config = k->setup->config, .config_path = k->setup->config_path,
 		.restarted = k->engine.ran_before, .keeper = k->pair[1], .recorder = k->record[0],
+		.marks = k->marks[0],
 	});
 }
 
@@ -415,7 +416,8 @@ keeper_run(const struct keeper_setup *setup)
 		return 111;
 	}
 	k.signals = open_signals();
-	if (k.signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.record) < 0) {
+	if (k.signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.record) < 0
+		|| socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.marks) < 0) {
 		log_error("keeper", "cannot start: %s", strerror(errno));
 		return 111;
 	}

@@ -12,7 +12,6 @@
 #include <sys/resource.h>
 
 #include "controller/engine_state.h"
-#include "controller/rate_key.h"
 #include "lib/num.h"
 
 #define STEP_MS 1000
@@ -212,21 +211,30 @@ raise_descriptors(void)
 }
 
 int
-limits_open(struct engine *e, struct err *why)
+limits_open(struct engine *e, int marks, struct err *why)
 {
 	struct limits *l = &e->limits;
-	uint8_t key[RATE_KEY_SIZE];
+	uint8_t key[RATE_KEY_SIZE] = { 0 }, other[RATE_KEY_SIZE];
+	struct err reason;
+	int r = marks_key(e->config.service.state_dir, key, &reason);
 
-	rate_key_load(&e->config, key);
-	int r = rate_new(e->config.service.limits_memory, key, &l->rate);
+	if (r == -ENODATA)
+		return err_set(why, r, "%s", reason.text);
+	if (r < 0)
+		log_error("limits", "%s: a restart will forget what was counted", reason.text);
+	for (size_t i = 0; i < sizeof(other); i++) /* the same value has another fingerprint there */
+		other[i] = (uint8_t)~key[i];
+	r = rate_new(e->config.service.limits_memory, key, &l->rate);
 	if (r == 0)
-		r = rate_new(e->config.service.limits_memory, key, &l->clients);
+		r = rate_new(e->config.service.limits_memory, other, &l->clients);
 	if (r < 0)
 		return err_sys(why, r, "service.limits_memory");
 	if (offence_new(on_offence, e, &l->offences) < 0
 		|| held_new(e->base, &e->config.concurrency, raise_descriptors(), &l->held) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	limits_configure(e);
+	if (marks_new(e->base, &e->turn, marks, l->rate, l->clients, key, e->boot_id, &l->marks) < 0)
+		return err_set(why, -ENOMEM, "no memory");
 	return asked_new(e->base, e->config.service.run_dir, &e->config, limits_answer, e, &l->asked, why);
 }
 
@@ -240,6 +248,7 @@ limits_close(struct engine *e)
 		offence_end_all(l->offences, wall_now());
 	offence_free(l->offences);
 	held_free(l->held);
+	marks_free(l->marks);
 	rate_free(l->rate);
 	rate_free(l->clients);
 }

@@ -1029,10 +1029,13 @@ copy_marks(const struct rate *r, const struct key *k, uint32_t ret[RATE_DUMP_MAR
 		memcpy(ret, k->mark, k->kept * sizeof(ret[0]));
 		return k->kept;
 	}
-	uint32_t c = k->mark[HEAD], at = k->first;
-	for (uint32_t left = k->kept; left > 0; left--) {
-		if (left + skip <= k->kept)
-			ret[n++] = chain_at(r, c)->mark[at];
+	uint32_t c = k->mark[HEAD], at = k->first, left = k->kept - skip;
+	for (; skip >= RATE_CHAINED - at; at = 0) {
+		skip -= RATE_CHAINED - at;
+		c = chain_at(r, c)->next;
+	}
+	for (at += skip; left > 0; left--) {
+		ret[n++] = chain_at(r, c)->mark[at];
 		if (++at == RATE_CHAINED) {
 			at = 0;
 			c = chain_at(r, c)->next;
@@ -1093,6 +1096,13 @@ rate_dump_again(struct rate *r, const struct rate_dump *d)
 
 	if (i != 0)
 		set_bit(r->is_dirty, i);
+}
+
+void
+rate_dump_all(struct rate *r)
+{
+	for (size_t i = 0; i <= r->blocks / 64; i++)
+		r->is_dirty[i] |= r->is_key[i];
 }
 
 /* The later of two arrival times. */

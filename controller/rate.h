@@ -164,6 +164,9 @@ bool rate_dump_next(struct rate *r, size_t *cursor, mono_t now, struct rate_dump
 /* Give it back after it could not be passed on. */
 void rate_dump_again(struct rate *r, const struct rate_dump *d);
 
+/* All keys have changed: what was passed on is lost. */
+void rate_dump_all(struct rate *r);
+
 /* Put a key back, as it was `age_ms` ago by a clock that showed `then` at that time.  Marks that came since are kept.  What is
  * out of its window, of a limit that is not configured, or does not fit, is passed over. */
 void rate_load(struct rate *r, const struct rate_dump *d, mono_t then, int64_t age_ms, mono_t now);

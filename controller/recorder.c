@@ -11,11 +11,14 @@
 #include <unistd.h>
 
 #include "controller/log.h"
+#include "controller/recorder_marks.h"
+#include "lib/array.h"
 
 #define BATCH_MS 100
 #define RETRY_MS 1000 /* after a failed open or write */
 #define LOCK_RETRY_MS 200 /* somebody else holds the lock */
 #define STATUS_MS 5000
+#define FLUSH_MARKS_MS 400
 #define TRIM_MS 10000
 
 struct recorder {
@@ -36,6 +39,7 @@ struct recorder {
 	char trouble[STORE_TEXT_MAX]; /* "" when all is well */
 	char note[STORE_TEXT_MAX]; /* what was set aside */
 	struct log_memory memory;
+	struct recorder_marks marks;
 };
 
 /* Set by the handler only. */
@@ -351,14 +355,19 @@ is_urgent(const struct recorder *r)
 static void
 turn(struct recorder *r)
 {
-	short events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0) | (may_tell_blocks(r) ? POLLOUT : 0));
-	struct pollfd p = { .fd = r->engine, .events = events };
-	bool work = r->n > 0 || r->store == NULL || r->asked != 0;
-	int64_t wait = work ? mono_since(mono_now(), r->next_write) : BATCH_MS * 10;
-
-	(void)poll(&p, 1, wait < 0 ? 0 : wait > 1000 ? 1000 : (int)wait);
-	take_messages(r);
 	mono_t now = mono_now();
+	int64_t wait_marks;
+	struct pollfd p[2] = {
+		{ .fd = r->engine, .events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0) | (may_tell_blocks(r) ? POLLOUT : 0)) },
+		{ .fd = r->marks.fd, .events = recorder_marks_events(&r->marks, now, &wait_marks) },
+	};
+	bool work = r->n > 0 || r->store == NULL || r->asked != 0;
+	int64_t wait = work ? mono_since(now, r->next_write) : BATCH_MS * 10;
+
+	wait = wait < wait_marks ? wait : wait_marks;
+	(void)poll(p, countof(p), wait < 0 ? 0 : wait > 1000 ? 1000 : (int)wait);
+	take_messages(r);
+	now = mono_now();
 	if (now.ms >= r->next_write.ms && (r->n > 0 || r->store == NULL || r->asked != 0))
 		write_backlog(r, now);
 	else if (r->store != NULL && is_urgent(r) && r->trouble[0] == '\0')
@@ -369,10 +378,11 @@ turn(struct recorder *r)
 		trim(r, now);
 	if (now.ms >= r->next_status.ms)
 		tell_status(r, now);
+	recorder_marks_turn(&r->marks, mono_now());
 }
 
 int
-recorder_run(const struct config *config, int engine)
+recorder_run(const struct config *config, int engine, int marks)
 {
 	const struct sigaction term = { .sa_handler = on_term };
 	struct recorder r = {
@@ -383,7 +393,7 @@ recorder_run(const struct config *config, int engine)
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	r.backlog = calloc(RECORDER_BACKLOG, sizeof(*r.backlog));
-	if (r.backlog == NULL)
+	if (r.backlog == NULL || recorder_marks_init(&r.marks, config, marks) < 0)
 		return 111;
 	reopen(&r, mono_now());
 	while (!stopping)
@@ -392,6 +402,8 @@ recorder_run(const struct config *config, int engine)
 	take_messages(&r);
 	write_backlog(&r, mono_now());
 	store_close(r.store);
+	recorder_marks_flush(&r.marks, FLUSH_MARKS_MS);
+	recorder_marks_done(&r.marks);
 	free(r.backlog);
 	return 0;
 }

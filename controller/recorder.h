@@ -65,7 +65,8 @@ struct recorder_answer {
 	char text[STORE_TEXT_MAX]; /* why not, or what was set aside */
 };
 
-/* Runs with its final privileges until SIGTERM, then writes what it has.  Returns the exit code. */
-int recorder_run(const struct config *config, int engine);
+/* Runs with its final privileges until SIGTERM, then writes what it has.  `marks`: see recorder_marks.h.  Returns the
+ * exit code. */
+int recorder_run(const struct config *config, int engine, int marks);
 
 #endif

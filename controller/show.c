@@ -138,6 +138,7 @@ static void
 print_daemon(const json_t *s)
 {
 	const json_t *store = json_object_get(s, "store"), *config = json_object_get(s, "config");
+	const json_t *counters = json_object_get(s, "counters");
 	char span[NUM_TEXT_MAX];
 
 	(void)printf("config    %s: %s%s\n", text_of(config, "path"), is_true(config, "ok") ? "ok" :
@@ -145,6 +146,8 @@ print_daemon(const json_t *s)
 	(void)printf("store     %s%s%s; %lld rows written, %lld dropped\n", is_true(store, "ok") ? "ok" : "not written",
 		text_of(store, "text")[0] != '\0' ? ": " : "", text_of(store, "text"),
 		(long long)number_of(store, "rows"), (long long)number_of(store, "dropped"));
+	if (!is_true(counters, "ok"))
+		(void)printf("counters  a restart will forget the last ones: %s\n", text_of(counters, "text"));
 	(void)printf("daemon    version %s, pid %lld, up %s; %lld refused for load since then\n", text_of(s, "version"),
 		(long long)number_of(s, "pid"), age(number_of(s, "uptime_ms"), span),
 		(long long)number_of(s, "refused"));

@@ -12,6 +12,8 @@
 #include "lib/array.h"
 #include "lib/text.h"
 
+#define OFFENCE_COLUMNS "name, rule, stage, code, class, pattern, value, prefix, n, max, window_ms, clear_ms," \
+	" first, last, ended, refused, ip, helo, sender, recipient, user"
 #define TRIM_STEP "1000"
 #define WAL_LIMIT "8388608" /* bytes kept of the log after a checkpoint */
 

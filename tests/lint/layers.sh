@@ -5,7 +5,7 @@
 #
 #	lib <- probes, actions, plugins;  all of these but plugins <- controller
 #	decide.o and readings.o: no clock, no I/O, no allocation; blocks.o and its parts: only their own tables
-#	only store.c knows SQLite; the plugin needs no shared library but libc
+#	only the store's parts know SQLite; the plugin needs no shared library but libc
 #
 # Usage: B=build/release tests/lint/layers.sh      TAP; or: layers.sh pure OBJECT... to look at any object
 

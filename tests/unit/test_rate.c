@@ -747,6 +747,53 @@ rate_load_of_nonsense_limits_nobody(void **state)
 	rate_free(r);
 }
 
+/* A dump holds so many marks; of more, the newest, wherever in its block the first of them stands. */
+static void
+rate_dump_of_many_marks_holds_the_newest(void **state)
+{
+	struct rate_cfg cfg = { 0 };
+
+	(void)state;
+	add_class(&cfg, "x", RATE_WINDOW);
+	add_limit(&cfg, "*", 1000000, RATE_COUNT_MAX);
+	struct rate *r = table(1 << 20, &cfg);
+	for (int64_t n = 1; n <= RATE_DUMP_MARKS_MAX + 40; n++) {
+		(void)mark(r, 0, "a", at(n));
+		if (n < RATE_DUMP_MARKS_MAX - 20)
+			continue;
+		size_t cursor = 0;
+		assert_true(rate_dump_next(r, &cursor, at(n), &dumps[0]));
+		int64_t kept = n < RATE_DUMP_MARKS_MAX ? n : RATE_DUMP_MARKS_MAX;
+		assert_int_equal(dumps[0].n, kept);
+		for (int64_t i = 0; i < kept; i++)
+			assert_int_equal(dumps[0].mark[i], (uint32_t)at(n - kept + 1 + i).ms);
+	}
+	rate_free(r);
+}
+
+static void
+rate_dump_all_gives_every_key_anew(void **state)
+{
+	struct rate_cfg cfg = { 0 };
+
+	(void)state;
+	add_class(&cfg, "x", RATE_WINDOW);
+	add_limit(&cfg, "*", 1000000, 5);
+	struct rate *r = table(1 << 20, &cfg);
+	for (int i = 0; i < 200; i++) {
+		char text[16];
+
+		kit_format(text, sizeof(text), "%d", i);
+		(void)mark(r, 0, text, start);
+	}
+	assert_int_equal(dump_all(r, start), 200);
+	assert_int_equal(dump_all(r, start), 0);
+	rate_dump_all(r);
+	assert_int_equal(dump_all(r, start), 200);
+	assert_int_equal(dump_all(r, start), 0);
+	rate_free(r);
+}
+
 static void
 rate_dump_again_brings_it_once_more(void **state)
 {
@@ -806,6 +853,8 @@ main(void)
 		cmocka_unit_test(rate_dump_and_load_give_the_same_answers),
 		cmocka_unit_test(rate_load_keeps_what_came_since),
 		cmocka_unit_test(rate_load_of_nonsense_limits_nobody),
+		cmocka_unit_test(rate_dump_of_many_marks_holds_the_newest),
+		cmocka_unit_test(rate_dump_all_gives_every_key_anew),
 		cmocka_unit_test(rate_dump_again_brings_it_once_more),
 		cmocka_unit_test(rate_new_refuses_what_is_too_small),
 	};
