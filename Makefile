@@ -46,12 +46,18 @@ PLUGIN_CFLAGS := $(CFLAGS) -DPLUGIN_NO_HANDLERS
 PLUGIN_LDFLAGS := $(LDFLAGS)
 endif
 
+# The client library.  Its objects show nothing but what spillway.c marks as public, in the archive too.
+CLIENT := $(patsubst %.c,$(B)/pic/%.o,$(addprefix lib/,spillway.c ask.c dial.c record.c ip.c num.c siphash.c text.c \
+	clock.c rundir.c))
+SONAME := libspillway.so.0
+VERSION := $(shell sed -n 's/^\#define SPILLWAY_VERSION "\(.*\)"/\1/p' lib/version.h)
+
 LIB := $(patsubst %.c,$(B)/%.o,$(wildcard lib/*.c))
 PROBES := $(patsubst %.c,$(B)/%.o,$(wildcard probes/*.c))
 ACTIONS := $(patsubst %.c,$(B)/%.o,$(wildcard actions/*.c))
 MAINS := controller/spillwayd.c controller/spillway.c
 # What only the command needs.
-CLI := $(wildcard $(addprefix controller/,client.c offline.c show.c past.c doctor*.c setup*.c))
+CLI := $(wildcard $(addprefix controller/,client.c raterclient.c offline.c show.c past.c explain.c doctor*.c setup*.c))
 CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 PLUGIN := $(patsubst %.c,$(B)/plugin/%.o,$(wildcard plugins/*.c) \
 	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c rundir.c smtp.c))
@@ -69,7 +75,7 @@ Q ?= @
 say = @echo " "
 
 .PHONY: all
-all: $(B)/spillwayd $(B)/spillway $(B)/spillway-plugin ## build everything that is installed
+all: $(B)/spillwayd $(B)/spillway $(B)/spillway-plugin $(B)/libspillway.a $(B)/libspillway.so ## build everything that is installed
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -80,6 +86,22 @@ $(B)/plugin/%.o: %.c
 	@mkdir -p $(@D)
 	$(say) CC $< "(plugin)"
 	$(Q)$(PLUGIN_CC) $(CPPFLAGS) $(PLUGIN_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC $< "(library)"
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(CFLAGS)) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+
+$(B)/libspillway.so: $(CLIENT) lib/libspillway.map
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(filter-out -pie,$(LDFLAGS)) -shared -Wl,-soname,$(SONAME) \
+		-Wl,--version-script=lib/libspillway.map $(CLIENT) -o $@
+
+# One object whose inner names are local: no program's own text_puts() meets ours.
+$(B)/libspillway.a: $(CLIENT)
+	$(say) AR $@
+	$(Q)$(LD) -r $^ -o $(B)/pic/libspillway.o && objcopy --localize-hidden $(B)/pic/libspillway.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(B)/pic/libspillway.o
 
 $(B)/lib.a: $(LIB)
 $(B)/probes.a: $(PROBES)
@@ -217,7 +239,7 @@ $(B)/bench-empty: tests/bench/plugins/empty.c
 	$(Q)$(PLUGIN_CC) $(PLUGIN_CFLAGS) $(PLUGIN_LDFLAGS) $< -o $@
 
 .PHONY: bench
-bench: ## cost of a plugin, cost and speed of watching a queue, simulated days
+bench: ## cost of a plugin, of watching a queue, of a decision; simulated days
 	@tests/setup.sh bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(STANDIN) $(BENCH) $(B)/bench-empty
 	@B=$(B) tests/bench/bench.sh
@@ -230,6 +252,7 @@ bench-sim: $(B)/bench/bench_sim ## simulated days: our decision and the cron lin
 
 SHARE = $(PREFIX)/share/spillway
 LIBDIR = $(PREFIX)/lib/spillway
+LINKDIR = $(PREFIX)/lib
 ETC_FILES := $(patsubst etc/%,%,$(shell find etc -type f 2>/dev/null))
 MAN_PAGES := $(wildcard man/*.[1-9])
 
@@ -243,8 +266,13 @@ endef
 # Templates name the place they are installed to.
 define put_template
 	@mkdir -p $(DESTDIR)$(dir $(2))
-	@sed 's|@PREFIX@|$(PREFIX)|g' $(1) >$(DESTDIR)$(2).new && chmod $(if $(filter %run %finish,$(1)),755,644) \
+	@sed 's|@PREFIX@|$(PREFIX)|g; s|@VERSION@|$(VERSION)|g' $(1) >$(DESTDIR)$(2).new && chmod $(if $(filter %run %finish,$(1)),755,644) \
 		$(DESTDIR)$(2).new && mv -f $(DESTDIR)$(2).new $(DESTDIR)$(2)
+
+endef
+# put_link TARGET LINK
+define put_link
+	@ln -sf $(1) $(DESTDIR)$(2).new && mv -Tf $(DESTDIR)$(2).new $(DESTDIR)$(2)
 
 endef
 
@@ -253,6 +281,12 @@ install: all ## install below $(DESTDIR)$(PREFIX); running sessions never see ha
 	$(call put,755,$(B)/spillwayd,$(PREFIX)/sbin/spillwayd)
 	$(call put,755,$(B)/spillway,$(PREFIX)/bin/spillway)
 	$(call put,755,$(B)/spillway-plugin,$(LIBDIR)/spillway-plugin)
+	$(call put,644,lib/spillway.h,$(PREFIX)/include/spillway.h)
+	$(call put,644,$(B)/libspillway.a,$(LINKDIR)/libspillway.a)
+	$(call put,755,$(B)/libspillway.so,$(LINKDIR)/libspillway.so.$(VERSION))
+	$(call put_link,libspillway.so.$(VERSION),$(LINKDIR)/$(SONAME))
+	$(call put_link,$(SONAME),$(LINKDIR)/libspillway.so)
+	$(call put_template,lib/spillway.pc.in,$(LINKDIR)/pkgconfig/spillway.pc)
 	$(foreach f,$(ETC_FILES),$(call put_template,etc/$(f),$(SHARE)/$(f)))
 	$(foreach f,$(MAN_PAGES),$(call put,644,$(f),$(PREFIX)/share/man/man$(subst .,,$(suffix $(f)))/$(notdir $(f))))
 	@echo "installed below $(DESTDIR)$(PREFIX); \`spillway setup\` shows what it would do to put it to work"
@@ -262,7 +296,9 @@ uninstall: ## remove what install put there; `spillway setup --undo` first, so t
 	@if grep -qs spillway $(DESTDIR)$(QMAIL_HOME)/control/smtpplugins; then \
 		echo "$(DESTDIR)$(QMAIL_HOME)/control/smtpplugins still names spillway: qmail would answer 451 to everybody."; \
 		echo "Run \`spillway setup --undo\` first."; exit 1; fi
-	rm -f $(DESTDIR)$(PREFIX)/sbin/spillwayd $(DESTDIR)$(PREFIX)/bin/spillway
+	rm -f $(DESTDIR)$(PREFIX)/sbin/spillwayd $(DESTDIR)$(PREFIX)/bin/spillway $(DESTDIR)$(PREFIX)/include/spillway.h
+	rm -f $(addprefix $(DESTDIR)$(LINKDIR)/,libspillway.a libspillway.so $(SONAME) libspillway.so.$(VERSION) \
+		pkgconfig/spillway.pc)
 	rm -f $(foreach f,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(f)))/$(notdir $(f)))
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SHARE)
 

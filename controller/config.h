@@ -58,6 +58,7 @@ enum config_texts {
 struct config_store {
 	int64_t changes; /* rows kept of changes, the newest */
 	int64_t refusals; /* rows kept of single refusals, the newest */
+	int64_t offences; /* rows kept of who was over a limit, the newest */
 };
 
 /* The group of this name in rater's configuration.  Without it, and without the ports in it, there is no TCP. */

@@ -91,6 +91,9 @@ static const struct cfg_row store_rows[] = {
 	{ .name = "refusals", .type = CFG_COUNT, .at = offsetof(struct config_store, refusals),
 		.min = 0, .max = 10000000, .def = 100000,
 		.help = "how many single refusals are kept, the newest" },
+	{ .name = "offences", .type = CFG_COUNT, .at = offsetof(struct config_store, offences),
+		.min = 100, .max = 10000000, .def = 100000,
+		.help = "how many offences against limits are kept, the newest" },
 	{ 0 },
 };
 

@@ -135,6 +135,12 @@ journal_episode(struct journal *j, const struct store_episode *e)
 }
 
 void
+journal_offence(struct journal *j, const struct store_offence *o)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_OFFENCE, .u.offence = *o });
+}
+
+void
 journal_refusal(struct journal *j, const struct store_refusal *r)
 {
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_REFUSAL, .u.refusal = *r });

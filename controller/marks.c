@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "controller/markrow.h"
 #include "lib/atomicfile.h"
 #include "lib/fdio.h"
 #include "lib/siphash.h"
@@ -23,17 +22,19 @@
 struct marks {
 	int fd;
 	struct turn *turn;
-	struct rate *rate;
+	struct rate *table[MARKS_TABLES];
+	unsigned tables;
 	uint64_t key, boot;
 	struct event *readable, *writable, *timer;
 	bool loading; /* the answer to our question has not ended yet */
 	bool asked;
 	uint64_t question;
 	int64_t after; /* the last fingerprint that was loaded */
-	size_t cursor;
+	unsigned at; /* table */
+	size_t cursor; /* in that */
 	mono_t began; /* this pass */
 	bool passing;
-	struct rate_dump dump;
+	struct rate_dump dump; /* of the table `at` */
 	bool has_dump; /* `dump` did not fit into the last message */
 	struct marks_message out;
 	bool is_full; /* `out` could not be sent yet */
@@ -89,6 +90,16 @@ marks_key(const char *dir, uint8_t ret[RATE_KEY_SIZE], struct err *why)
 	return r;
 }
 
+void
+marks_table_key(const uint8_t key[RATE_KEY_SIZE], unsigned table, uint8_t ret[RATE_KEY_SIZE])
+{
+	for (unsigned half = 0; half < 2; half++) {
+		uint64_t h = siphash(key, RATE_KEY_SIZE, table + 1, half);
+
+		memcpy(ret + half * sizeof(h), &h, sizeof(h));
+	}
+}
+
 /* --- loading --------------------------------------------------------------------------------- */
 
 /* What was stored, from where we are on. */
@@ -117,8 +128,9 @@ load(struct marks *m)
 		m->dump.fingerprint = (uint64_t)row.fingerprint;
 		m->dump.limit = row.limit;
 		m->dump.n = row.n;
-		m->dump.tier = (uint8_t)row.tier;
-		rate_load(m->rate, &m->dump, row.mono, marks_age(&row, m->boot, now, wall), now);
+		m->dump.tier = row.tier;
+		if (row.table < m->tables)
+			rate_load(m->table[row.table], &m->dump, row.mono, marks_age(&row, m->boot, now, wall), now);
 		m->after = row.fingerprint;
 		m->loaded++;
 	}
@@ -139,8 +151,8 @@ hear(struct marks *m)
 	case MARKS_AGAIN:
 		if (m->loading)
 			ask(m);
-		else
-			rate_dump_all(m->rate);
+		for (unsigned i = 0; i < m->tables && !m->loading; i++)
+			rate_dump_all(m->table[i]);
 		break;
 	case MARKS_TROUBLE:
 		m->in.body[sizeof(m->in.body) - 1] = '\0';
@@ -170,7 +182,18 @@ describe_row(const struct marks *m, mono_t now, struct marks_row *ret)
 	*ret = (struct marks_row) {
 		.fingerprint = (int64_t)m->dump.fingerprint, .limit = m->dump.limit, .boot = m->boot, .mono = now,
 		.wall = wall_now(), .left_ms = m->dump.until_ms - now.ms, .n = m->dump.n, .tier = m->dump.tier,
+		.table = (uint8_t)m->at,
 	};
+}
+
+/* The next key that has changed, in any table from m->at on. */
+static bool
+next_dump(struct marks *m, mono_t now)
+{
+	for (; m->at < m->tables; m->at++, m->cursor = 0)
+		if (rate_dump_next(m->table[m->at], &m->cursor, now, &m->dump))
+			return true;
+	return false;
 }
 
 /* Keys that have changed, as many as the message takes.  Returns false when there is none. */
@@ -183,7 +206,7 @@ fill(struct marks *m, mono_t now)
 	m->out.key = m->key;
 	for (;;) {
 		if (!m->has_dump)
-			m->has_dump = rate_dump_next(m->rate, &m->cursor, now, &m->dump);
+			m->has_dump = next_dump(m, now);
 		if (!m->has_dump)
 			break;
 		describe_row(m, now, &row);
@@ -213,6 +236,7 @@ step(struct marks *m)
 	if (!m->passing) {
 		m->passing = true;
 		m->began = now;
+		m->at = 0;
 		m->cursor = 0;
 	}
 	if (!m->is_full)
@@ -262,20 +286,22 @@ marks_flush(struct marks *m, int64_t ms)
 
 	if (m->loading) /* what is stored is more than what we have */
 		return;
-	m->cursor = 0;
-	while (m->is_full || fill(m, mono_now())) {
-		int64_t left = mono_since(mono_now(), end);
+	/* To the end of this pass, and what is behind it already once more. */
+	for (int pass = 0; pass < 2; pass++, m->at = 0, m->cursor = 0) {
+		while (m->is_full || fill(m, mono_now())) {
+			int64_t left = mono_since(mono_now(), end);
 
-		if (!send_out(m) && (left <= 0 || poll(&p, 1, (int)left) <= 0))
-			return;
+			if (!send_out(m) && (left <= 0 || poll(&p, 1, (int)left) <= 0))
+				return;
+		}
 	}
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
 
 int
-marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *rate, const uint8_t key[RATE_KEY_SIZE],
-	const uint8_t boot_id[CLOCK_BOOT_ID_SIZE], struct marks **ret)
+marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *const table[], unsigned n,
+	const uint8_t key[RATE_KEY_SIZE], const uint8_t boot_id[CLOCK_BOOT_ID_SIZE], struct marks **ret)
 {
 	struct marks *m = calloc(1, sizeof(*m));
 
@@ -283,7 +309,8 @@ marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *rate,
 		return -ENOMEM;
 	m->fd = fd;
 	m->turn = turn;
-	m->rate = rate;
+	memcpy(m->table, table, n * sizeof(table[0])); /* at most MARKS_TABLES */
+	m->tables = n;
 	m->key = siphash(key, RATE_KEY_SIZE, 0, 0); /* tells it from others, and tells nothing about it */
 	m->boot = marks_boot(boot_id);
 	m->loading = true;

@@ -156,6 +156,8 @@ write_one(struct store *s, const struct recorder_message *m, struct err *why)
 		return store_add_change(s, &m->u.change, why);
 	case RECORD_EPISODE_ROW:
 		return store_put_episode(s, &m->u.episode, why);
+	case RECORD_OFFENCE:
+		return store_put_offence(s, &m->u.offence, why);
 	case RECORD_REFUSAL:
 		return store_add_refusal(s, &m->u.refusal, why);
 	case RECORD_OVERRIDE:
@@ -261,7 +263,7 @@ trim(struct recorder *r, mono_t now)
 	r->next_trim = mono_after(now, TRIM_MS);
 	/* A database that can't be trimmed now is trimmed later; what is wrong with it shows in the next batch. */
 	if (r->store != NULL)
-		(void)store_trim(r->store, r->limits.changes, r->limits.refusals, &why);
+		(void)store_trim(r->store, r->limits.changes, r->limits.refusals, r->limits.offences, &why);
 }
 
 /* --- the loop -------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 enum recorder_kind {
 	RECORD_CHANGE,
 	RECORD_EPISODE_ROW,
+	RECORD_OFFENCE,
 	RECORD_REFUSAL,
 	RECORD_OVERRIDE,
 	RECORD_ASK_OVERRIDE, /* answered with the stored one */
@@ -29,6 +30,7 @@ struct recorder_message {
 	union {
 		struct store_change change;
 		struct store_episode episode;
+		struct store_offence offence;
 		struct store_refusal refusal;
 		struct store_override override;
 		struct config_store limits;

@@ -86,10 +86,13 @@ swap(struct engine *e)
 
 	config_keep_fixed(new, &e->config, fixed, sizeof(fixed));
 	e->config = *new;
+	e->changed = true;
 	if (levels)
 		decide_reconfigure(&e->decide);
-	counters_reconfigured(e);
+	limits_configure(e);
+	rateserve_configure(e->rateserve, limits_in_force(e));
 	journal_limits(e->journal, &e->config.store);
+	shell_set_verbosity(e->config.settings.log_level);
 	e->next_publish = turn_now(&e->turn);
 	if (fixed[0] != '\0')
 		(void)snprintf(note, sizeof(note), "only a restart changes %s", fixed);

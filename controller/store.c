@@ -18,11 +18,13 @@
 enum statement {
 	ADD_CHANGE,
 	PUT_EPISODE,
+	PUT_OFFENCE,
 	ADD_REFUSAL,
 	PUT_OVERRIDE,
 	DROP_OVERRIDE,
 	TRIM_CHANGES,
 	TRIM_REFUSALS,
+	TRIM_OFFENCES,
 	STATEMENTS,
 };
 
@@ -31,6 +33,12 @@ static const char *const sql[STATEMENTS] = {
 		       " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_EPISODE] = "INSERT OR REPLACE INTO episode (id, began, ended, peak, reason, refused)"
 			" VALUES (?, ?, ?, ?, ?, ?)",
+	/* Not "OR REPLACE": an offence that goes on keeps its place among the oldest. */
+	[PUT_OFFENCE] = "INSERT INTO offence (name, rule, stage, code, class, pattern, value, prefix, n, max, window_ms,"
+			" clear_ms, first, last, ended, refused, ip, helo, sender, recipient, user)"
+			" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"
+			" ?21) ON CONFLICT (name) DO UPDATE SET n = ?9, max = ?10, clear_ms = ?12, last = ?14, ended = ?15,"
+			" refused = ?16",
 	[ADD_REFUSAL] = "INSERT INTO refusal (at, episode, rule, stage, code, pid, ip, helo, sender, recipient)"
 			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_OVERRIDE] = "INSERT OR REPLACE INTO override"
@@ -41,9 +49,12 @@ static const char *const sql[STATEMENTS] = {
 			 " (SELECT max(id) FROM change) - ? ORDER BY id LIMIT " TRIM_STEP ")",
 	[TRIM_REFUSALS] = "DELETE FROM refusal WHERE id IN (SELECT id FROM refusal WHERE id <="
 			  " (SELECT max(id) FROM refusal) - ? ORDER BY id LIMIT " TRIM_STEP ")",
+	[TRIM_OFFENCES] = "DELETE FROM offence WHERE id IN (SELECT id FROM offence WHERE id <="
+			  " (SELECT max(id) FROM offence) - ? ORDER BY id LIMIT " TRIM_STEP ")",
 };
 
-static const char schema[] =
+/* Schema 1, and what came with each one after it: a new database takes all of them, one step at a time. */
+static const char schema_1[] =
 	"PRAGMA auto_vacuum = INCREMENTAL;"
 	"BEGIN IMMEDIATE;"
 	"CREATE TABLE change (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL,"
@@ -63,7 +74,19 @@ static const char schema[] =
 	"PRAGMA user_version = 1;"
 	"COMMIT;";
 
-_Static_assert(STORE_SCHEMA == 1, "the schema sets user_version");
+static const char schema_2[] =
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE offence (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rule TEXT NOT NULL, stage TEXT NOT NULL,"
+	" code INTEGER NOT NULL, class TEXT NOT NULL, pattern TEXT NOT NULL, value TEXT NOT NULL, prefix INTEGER NOT NULL,"
+	" n INTEGER NOT NULL, max INTEGER NOT NULL, window_ms INTEGER NOT NULL, clear_ms INTEGER NOT NULL,"
+	" first INTEGER NOT NULL, last INTEGER NOT NULL, ended INTEGER NOT NULL, refused INTEGER NOT NULL,"
+	" ip TEXT NOT NULL, helo TEXT NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL, user TEXT NOT NULL);"
+	"CREATE INDEX offence_value ON offence (value);"
+	"CREATE INDEX offence_ip ON offence (ip);"
+	"PRAGMA user_version = 2;"
+	"COMMIT;";
+
+static const char *const steps[STORE_SCHEMA] = { schema_1, schema_2 }; /* [N] leads from schema N to N + 1 */
 
 static const char *const kind_names[STORE_KINDS] = {
 	[STORE_LEVEL] = "level", [STORE_GATE] = "gate", [STORE_PIN] = "pin", [STORE_CONFIG] = "config",
@@ -75,6 +98,7 @@ struct store {
 	char path[256];
 	dev_t dev;
 	ino_t ino;
+	int64_t version; /* of a database that is only read */
 	sqlite3_stmt *stmt[STATEMENTS];
 };
 
@@ -169,6 +193,20 @@ prepare(struct store *s, struct err *why)
 	return 0;
 }
 
+/* One step is one transaction: after a crash the database is at one schema or the next. */
+static int
+migrate(struct store *s, int64_t version, struct err *why)
+{
+	int r = 0;
+
+	for (; version < STORE_SCHEMA && r == 0; version++) {
+		r = run(s, steps[version], why);
+		if (r < 0)
+			store_rollback(s);
+	}
+	return r;
+}
+
 static int
 set_up(struct store *s, struct err *why)
 {
@@ -182,10 +220,11 @@ set_up(struct store *s, struct err *why)
 			(long long)version, STORE_SCHEMA);
 	if (version == 0 && ask_number(s, "SELECT count(*) FROM sqlite_master") != 0)
 		return err_set(why, -EUCLEAN, "%s: a database, but not of ours", s->path);
-	if (version == 0 && (r = run(s, schema, why)) < 0) {
-		store_rollback(s);
+	if (version < 0)
+		return sqlite3_errcode(s->db) != SQLITE_OK ? fail(s, sqlite3_errcode(s->db), why)
+			: err_set(why, -EUCLEAN, "%s: schema %lld", s->path, (long long)version);
+	if ((r = migrate(s, version, why)) < 0)
 		return r;
-	}
 	r = run(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
 		   " PRAGMA journal_size_limit = " WAL_LIMIT "; PRAGMA foreign_keys = OFF;", why);
 	return r < 0 ? r : prepare(s, why);
@@ -356,6 +395,24 @@ store_put_episode(struct store *s, const struct store_episode *e, struct err *wh
 }
 
 int
+store_put_offence(struct store *s, const struct store_offence *o, struct err *why)
+{
+	sqlite3_stmt *st = s->stmt[PUT_OFFENCE];
+	const int64_t numbers[] = {
+		o->prefix, o->n, o->max, o->window_ms, o->clear_ms, o->first.ms, o->last.ms, o->ended.ms,
+		(int64_t)o->refused,
+	};
+
+	bind_texts(st, 1, (const char *const[]) { o->id, check_name(o->check), stage_name(o->stage) }, 3);
+	(void)sqlite3_bind_int(st, 4, o->code);
+	bind_texts(st, 5, (const char *const[]) { o->class, o->pattern, o->value }, 3);
+	for (size_t i = 0; i < countof(numbers); i++)
+		(void)sqlite3_bind_int64(st, 8 + (int)i, numbers[i]);
+	bind_texts(st, 17, (const char *const[]) { o->ip, o->helo, o->sender, o->recipient, o->user }, 5);
+	return finish(s, st, why);
+}
+
+int
 store_add_refusal(struct store *s, const struct store_refusal *r, struct err *why)
 {
 	sqlite3_stmt *st = s->stmt[ADD_REFUSAL];
@@ -385,15 +442,22 @@ store_put_override(struct store *s, const struct store_override *o, struct err *
 }
 
 int
-store_trim(struct store *s, int64_t changes, int64_t refusals, struct err *why)
+store_trim(struct store *s, int64_t changes, int64_t refusals, int64_t offences, struct err *why)
 {
-	(void)sqlite3_bind_int64(s->stmt[TRIM_CHANGES], 1, changes);
-	int r = finish(s, s->stmt[TRIM_CHANGES], why);
-	if (r < 0)
-		return r;
-	(void)sqlite3_bind_int64(s->stmt[TRIM_REFUSALS], 1, refusals);
-	r = finish(s, s->stmt[TRIM_REFUSALS], why);
-	return r < 0 ? r : run(s, "PRAGMA incremental_vacuum(200)", why);
+	const struct {
+		enum statement statement;
+		int64_t kept;
+	} tables[] = { { TRIM_CHANGES, changes }, { TRIM_REFUSALS, refusals }, { TRIM_OFFENCES, offences } };
+
+	for (size_t i = 0; i < countof(tables); i++) {
+		sqlite3_stmt *st = s->stmt[tables[i].statement];
+
+		(void)sqlite3_bind_int64(st, 1, tables[i].kept);
+		int r = finish(s, st, why);
+		if (r < 0)
+			return r;
+	}
+	return run(s, "PRAGMA incremental_vacuum(200)", why);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -416,9 +480,10 @@ store_open_readonly(const char *dir, struct store **ret, struct err *why)
 
 		if (version < 0)
 			r = fail(s, sqlite3_errcode(s->db), why);
-		else if (version != STORE_SCHEMA)
+		else if (version < STORE_SCHEMA_OLDEST || version > STORE_SCHEMA)
 			r = err_set(why, -EPROTO, "%s: schema %lld, ours is %d", s->path, (long long)version,
 				STORE_SCHEMA);
+		s->version = version;
 	}
 	if (r < 0) {
 		store_close(s);
@@ -531,19 +596,24 @@ store_find_episode(struct store *s, const char *id, struct store_episode *ret, s
 }
 
 static void
-read_refusal(sqlite3_stmt *st, struct store_refusal *r)
+column_words(sqlite3_stmt *st, int i, enum check *ret_check, enum stage *ret_stage)
 {
 	char word[24];
-	int v;
 
+	column_text(st, i, word, sizeof(word));
+	int v = check_find(word);
+	*ret_check = v >= 0 ? (enum check)v : CHECK_OVERLOAD;
+	column_text(st, i + 1, word, sizeof(word));
+	v = stage_find(word);
+	*ret_stage = v >= 0 ? (enum stage)v : STAGE_MAIL;
+}
+
+static void
+read_refusal(sqlite3_stmt *st, struct store_refusal *r)
+{
 	r->at.ms = sqlite3_column_int64(st, 0);
 	column_text(st, 1, r->episode, sizeof(r->episode));
-	column_text(st, 2, word, sizeof(word));
-	v = check_find(word);
-	r->check = v >= 0 ? (enum check)v : CHECK_OVERLOAD;
-	column_text(st, 3, word, sizeof(word));
-	v = stage_find(word);
-	r->stage = v >= 0 ? (enum stage)v : STAGE_MAIL;
+	column_words(st, 2, &r->check, &r->stage);
 	r->code = (uint16_t)sqlite3_column_int(st, 4);
 	r->pid = (uint32_t)sqlite3_column_int64(st, 5);
 	column_text(st, 6, r->ip, sizeof(r->ip));
@@ -578,6 +648,64 @@ store_refusals(struct store *s, const char *episode, const char *ip, int max,
 	int e = rc == SQLITE_DONE ? 0 : fail(s, rc, why);
 	(void)sqlite3_finalize(st);
 	return e;
+}
+
+static void
+read_offence(sqlite3_stmt *st, struct store_offence *o)
+{
+	memset(o, 0, sizeof(*o)); /* the same row is the same bytes */
+	column_text(st, 0, o->id, sizeof(o->id));
+	column_words(st, 1, &o->check, &o->stage);
+	o->code = (uint16_t)sqlite3_column_int(st, 3);
+	column_text(st, 4, o->class, sizeof(o->class));
+	column_text(st, 5, o->pattern, sizeof(o->pattern));
+	column_text(st, 6, o->value, sizeof(o->value));
+	o->prefix = (unsigned)sqlite3_column_int(st, 7);
+	o->n = sqlite3_column_int64(st, 8);
+	o->max = sqlite3_column_int64(st, 9);
+	o->window_ms = sqlite3_column_int64(st, 10);
+	o->clear_ms = sqlite3_column_int64(st, 11);
+	o->first.ms = sqlite3_column_int64(st, 12);
+	o->last.ms = sqlite3_column_int64(st, 13);
+	o->ended.ms = sqlite3_column_int64(st, 14);
+	o->refused = (uint64_t)sqlite3_column_int64(st, 15);
+	column_text(st, 16, o->ip, sizeof(o->ip));
+	column_text(st, 17, o->helo, sizeof(o->helo));
+	column_text(st, 18, o->sender, sizeof(o->sender));
+	column_text(st, 19, o->recipient, sizeof(o->recipient));
+	column_text(st, 20, o->user, sizeof(o->user));
+}
+
+#define OFFENCE_COLUMNS "name, rule, stage, code, class, pattern, value, prefix, n, max, window_ms, clear_ms, first, last," \
+	" ended, refused, ip, helo, sender, recipient, user"
+
+int
+store_offences(struct store *s, const char *id, const char *who, int max,
+	bool (*each)(const struct store_offence *o, void *arg), void *arg, struct err *why)
+{
+	if (s->version == 1)
+		return 0; /* of before the first offence */
+	sqlite3_stmt *st = query(s,
+		id != NULL ? "SELECT " OFFENCE_COLUMNS " FROM offence WHERE name = ?1 ORDER BY id DESC LIMIT ?2"
+			   : "SELECT " OFFENCE_COLUMNS " FROM offence WHERE ip = ?1 OR value = ?1 ORDER BY id DESC LIMIT ?2",
+		why);
+	struct store_offence o;
+	int rc;
+
+	if (st == NULL)
+		return -EIO;
+	bind_texts(st, 1, (const char *const[]) { id != NULL ? id : who }, 1);
+	(void)sqlite3_bind_int(st, 2, max);
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		read_offence(st, &o);
+		if (!each(&o, arg)) {
+			rc = SQLITE_DONE;
+			break;
+		}
+	}
+	int r = rc == SQLITE_DONE ? 0 : fail(s, rc, why);
+	(void)sqlite3_finalize(st);
+	return r;
 }
 
 int

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * store - the database: history, episodes, refusals, the override
+ * store - the database: history, episodes, offences, refusals, the override
  *
  * The only file that knows SQLite.  The recorder writes; the command reads, read-only, beside it.  Bounded by
  * numbers of rows, not by age: a clock that jumps must not empty a history.  WAL with synchronous=FULL: what is
@@ -20,10 +20,14 @@
 #include "lib/state.h"
 
 #define STORE_FILE "spillway.db"
-#define STORE_SCHEMA 1
+#define STORE_SCHEMA 2
+#define STORE_SCHEMA_OLDEST 1 /* that can be read; written is the newest */
 #define STORE_WHO_MAX 40
 #define STORE_TEXT_MAX 200
 #define STORE_READINGS_MAX 640
+#define STORE_CLASS_MAX 50
+#define STORE_PATTERN_MAX 80
+#define STORE_NAME_MAX 160
 
 enum store_kind {
 	STORE_LEVEL, /* the level, or who decides it */
@@ -54,9 +58,28 @@ struct store_episode {
 	uint64_t refused;
 };
 
+/* Somebody was over a limit, from the first refusal to when he had been quiet for the time of the limit. */
+struct store_offence {
+	char id[EPISODE_ID_MAX];
+	enum check check;
+	enum stage stage; /* of the first refusal, as are code, ip, helo, sender, recipient, user */
+	uint16_t code;
+	char class[STORE_CLASS_MAX]; /* "": connections held */
+	char pattern[STORE_PATTERN_MAX];
+	char value[STORE_NAME_MAX]; /* that was counted: printable, cut */
+	unsigned prefix; /* of an IPv6 address, the prefix that is over; 24 or 48 when its neighbours were counted with it; else 0 */
+	int64_t n, max, window_ms; /* the newest n */
+	int64_t clear_ms; /* so long after the last mark he is admitted again */
+	wall_t first, last;
+	wall_t ended; /* ms = 0: not yet */
+	uint64_t refused;
+	char ip[IP_TEXT_MAX]; /* "" unknown */
+	char helo[80], sender[STORE_NAME_MAX], recipient[STORE_NAME_MAX], user[STORE_NAME_MAX]; /* printable, cut */
+};
+
 struct store_refusal {
 	wall_t at;
-	char episode[EPISODE_ID_MAX];
+	char episode[EPISODE_ID_MAX]; /* or the offence's id */
 	enum check check;
 	enum stage stage;
 	uint16_t code;
@@ -97,12 +120,13 @@ int store_commit(struct store *s, struct err *why);
 void store_rollback(struct store *s);
 int store_add_change(struct store *s, const struct store_change *c, struct err *why);
 int store_put_episode(struct store *s, const struct store_episode *e, struct err *why);
+int store_put_offence(struct store *s, const struct store_offence *o, struct err *why);
 int store_add_refusal(struct store *s, const struct store_refusal *r, struct err *why);
 int store_put_override(struct store *s, const struct store_override *o, struct err *why);
 int store_get_override(struct store *s, struct store_override *ret, struct err *why);
 
-/* Delete all but the newest rows, at most a thousand at a time. */
-int store_trim(struct store *s, int64_t changes, int64_t refusals, struct err *why);
+/* Delete all but the newest rows, at most a thousand of each at a time. */
+int store_trim(struct store *s, int64_t changes, int64_t refusals, int64_t offences, struct err *why);
 
 /* --- reading --- */
 
@@ -116,7 +140,11 @@ int store_history(struct store *s, wall_t since, bool (*each)(const struct store
 /* -ENOENT: no such episode. */
 int store_find_episode(struct store *s, const char *id, struct store_episode *ret, struct err *why);
 
-/* The newest `max` refusals of an episode (`episode` not NULL) or an address (`ip` not NULL). */
+/* The newest `max` offences: that of an id (`id` not NULL), or those of an address or a user (`who` not NULL). */
+int store_offences(struct store *s, const char *id, const char *who, int max,
+	bool (*each)(const struct store_offence *o, void *arg), void *arg, struct err *why);
+
+/* The newest `max` refusals of an episode or offence (`episode` not NULL) or an address (`ip` not NULL). */
 int store_refusals(struct store *s, const char *episode, const char *ip, int max,
 	bool (*each)(const struct store_refusal *r, void *arg), void *arg, struct err *why);
 

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/clock.h"
 #include "lib/record.h"
 
 #define ASK_VERSION 1
@@ -44,5 +45,10 @@ void ask_answer_encode(const struct ask_answer *a, uint8_t ret[ASK_ANSWER_SIZE])
 
 /* Returns 0, -EBADMSG or -EPROTO (version); values are checked; `ret` is untouched on failure. */
 int ask_answer_decode(const uint8_t *buf, size_t len, struct ask_answer *ret);
+
+/* Put `r` to DIR/ask.sock and have the answer by `until` at the latest.  Returns the descriptor of the connection, which the
+ * caller closes when there is nothing more to wait for, or -errno: -ETIMEDOUT, -EAGAIN (so many ask that it can't take one
+ * more), -ECONNREFUSED, -ENOENT, -ECONNRESET (it went without an answer), -EBADMSG, -EPROTO, ...; then `ret` is untouched. */
+int ask_engine(const char *dir, const struct record *r, mono_t until, struct ask_answer *ret);
 
 #endif

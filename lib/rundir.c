@@ -7,7 +7,8 @@
 const char *
 rundir(void)
 {
-	const char *dir = getenv(RUNDIR_ENV);
+	/* In a setuid program the environment is somebody else's word. */
+	const char *dir = secure_getenv(RUNDIR_ENV);
 
 	return dir != NULL && dir[0] == '/' ? dir : RUNDIR_DEFAULT;
 }

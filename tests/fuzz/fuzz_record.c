@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* A record from event.sock: what is decoded stays inside the packet and in range, and packs to the same record. */
+/* A record from event.sock or ask.sock: what is decoded stays inside the packet and in range, and packs to the same record. */
 #include "lib/bytes.h"
 #include "lib/record.h"
 #include "tests/fuzz/fuzz.h"
@@ -9,6 +9,7 @@ check_same(const struct record *a, const struct record *b)
 {
 	CHECK(a->stage == b->stage && a->class == b->class && a->check == b->check && a->verdict == b->verdict);
 	CHECK(a->code == b->code && a->pid == b->pid && a->ip_known == b->ip_known && ip_equal(&a->ip, &b->ip));
+	CHECK(a->wants == b->wants && a->delay_ms == b->delay_ms);
 	for (int i = 0; i < RECORD_TAGS; i++) {
 		const struct record_text *s = &a->text[i], *t = &b->text[i];
 

@@ -44,7 +44,7 @@ uses() { # ROOM OTHER
 # object or lib/ defines them.
 impure() { # OBJECT...
 	wanted_by "$@" | grep -vE '^(mem(cpy|set|move|cmp|chr)|str(len|cmp|ncmp)|floor|fabs|fmin|fmax|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_) ' |
-		grep -vE '^(decide|readings|reading|level|reason|siphash|ip)_[a-z_]+ '
+		grep -vE '^(decide|readings|reading|level|reason|siphash|ip|rate|stage|text)_[a-z_]+ '
 }
 
 if [ "${1-}" = pure ]; then
@@ -60,7 +60,10 @@ for pair in lib:probes lib:actions lib:controller lib:plugin/plugins probes:acti
 	ok "${pair%:*} does not use ${pair#*:}" "$(uses "${pair%:*}" "${pair#*:}")"
 done
 ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/controller/readings.o")"
-ok "decide has no global variable that changes" "$(nm "$B/controller/decide.o" | grep -i ' [bd] ')"
+ok "admit is pure" "$(impure "$B/controller/admit.o")"
+ok "offence is pure, but for the memory of its table" "$(impure "$B/controller/offence.o" | grep -vE '^(calloc|free) ')"
+ok "decide and admit have no global variable that changes" \
+	"$(nm "$B/controller/decide.o" "$B/controller/admit.o" | grep -i ' [bd] ')"
 ok "only stores use SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -vE 'controller/store(_marks)?\.o:')"
 ok "only stores include sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -vE 'controller/store(_marks)?\.c')"
 ok "only the readers of configurations include libconfig.h" \

@@ -51,6 +51,7 @@ example(void)
 		.stage = STAGE_RCPT, .class = CLASS_RETURNING, .check = CHECK_OVERLOAD, .verdict = VERDICT_REFUSE,
 		.code = 451, .pid = 0x01020304, .ip_known = true,
 		.ip = { { 0x20, 0x01, 0x0d, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 } },
+		.wants = 1u << CHECK_IPTHROTTLE | 1u << CHECK_TARPIT, .delay_ms = 0x00015f90,
 		.text = {
 			[RECORD_HELO] = record_text_of("client.test"),
 			[RECORD_SENDER] = record_text_of(""),
@@ -71,6 +72,8 @@ assert_same(const struct record *a, const struct record *b)
 	assert_int_equal(a->pid, b->pid);
 	assert_int_equal(a->ip_known, b->ip_known);
 	assert_true(ip_equal(&a->ip, &b->ip));
+	assert_int_equal(a->wants, b->wants);
+	assert_int_equal(a->delay_ms, b->delay_ms);
 	for (unsigned t = 0; t < RECORD_TAGS; t++) {
 		assert_int_equal(a->text[t].s != NULL, b->text[t].s != NULL);
 		assert_int_equal(a->text[t].len, b->text[t].len);
@@ -138,17 +141,19 @@ q8_unknown_address_comes_back_as_unknown(void **state)
 }
 
 static void
-record_bytes_of_version_1_stay_where_they_are(void **state)
+record_bytes_of_version_2_stay_where_they_are(void **state)
 {
 	static const uint8_t want[] = {
-		'S', 'P', 'W', 'R', 1, 0, 0, 0, STAGE_MAIL, CLASS_STRANGER, CHECK_OVERLOAD, VERDICT_CLOSE, 0xc3, 1, 0, 0,
-		4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, /* the sender: */
+		'S', 'P', 'W', 'R', 2, 0, 0, 0, STAGE_MAIL, CLASS_STRANGER, CHECK_OVERLOAD, VERDICT_CLOSE, 0xc3, 1, 0, 0,
+		4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, /* what is wanted, and the delay: */
+		0x24, 0, 0, 0x80, 0xd0, 7, 0, 0, /* the sender: */
 		1, 0, 3, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'a', '@', 'b',
 	};
 	uint8_t buf[RECORD_MAX];
 	struct record r = {
 		.stage = STAGE_MAIL, .class = CLASS_STRANGER, .check = CHECK_OVERLOAD, .verdict = VERDICT_CLOSE, .code = 451,
-		.pid = 0x01020304, .ip_known = true, .text = { [RECORD_SENDER] = record_text_of("a@b") },
+		.pid = 0x01020304, .ip_known = true, .wants = 0x80000024, .delay_ms = 2000,
+		.text = { [RECORD_SENDER] = record_text_of("a@b") },
 	};
 
 	(void)state;
@@ -397,7 +402,7 @@ main(void)
 		cmocka_unit_test(record_every_field_comes_back),
 		cmocka_unit_test(record_missing_and_empty_texts_are_told_apart),
 		cmocka_unit_test(q8_unknown_address_comes_back_as_unknown),
-		cmocka_unit_test(record_bytes_of_version_1_stay_where_they_are),
+		cmocka_unit_test(record_bytes_of_version_2_stay_where_they_are),
 		cmocka_unit_test(record_text_is_cut_at_the_limit_and_the_whole_is_hashed),
 		cmocka_unit_test(record_texts_alike_up_to_the_cut_differ_in_their_hash),
 		cmocka_unit_test(record_with_all_fields_at_their_longest_fits),
