@@ -86,7 +86,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)snprintf(e->config.service.run_dir, CFG_STRING_MAX, "%s", dir);
 	(void)snprintf(e->config.service.state_dir, CFG_STRING_MAX, "%s", dir);
 	e->config.service.limits_memory = RATE_MEMORY_MIN;
-	CHECK(limits_open(e, &why) == 0);
+	CHECK(limits_open(e, -1, &why) == 0);
 	CHECK(rateserve_new(e->base, &e->turn, dir, &e->config.settings, e->limits.clients, &e->rateserve, &why) == 0);
 	rateserve_configure(e->rateserve, limits_in_force(e));
 	CHECK(control_new(e->base, dir, commands_handle, e, &e->control, &why) == 0);
