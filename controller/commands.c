@@ -151,9 +151,8 @@ run_status(struct engine *e, const struct call *call)
 		(json_int_t)(e->episode.on ? e->episode.refused : 0),
 		"override", override != NULL ? override : json_null(),
 		"readings", describe_readings(e, now), "homes", describe_flags(e),
-		"store", journal_describe(e->journal), "counters", marks_describe(e->limits.marks), "config", describe_config(e),
-		"limits", limits_describe(e), "blocks", blocking_describe(e), "events", ask_describe(e->ask),
-		"control", control_describe(e->control));
+		"store", journal_describe(e->journal), "config", describe_config(e), "limits", limits_describe(e),
+		"blocks", blocking_describe(e), "events", ask_describe(e->ask), "control", control_describe(e->control));
 }
 
 static json_t *

@@ -2,8 +2,8 @@
 /*
  * engine_state - what the parts of the engine share
  *
- * Private to engine.c and its helpers: episode.c, evidence.c, limits.c, override.c, reload.c, commands.c.  One
- * thread, one loop; every helper changes only its own part, named after it.
+ * Private to engine.c and its helpers: episode.c, evidence.c, limits.c, override.c, reload.c, commands.c.  One thread,
+ * one loop; every helper changes only its own part, named after it.
  */
 #ifndef CONTROLLER_ENGINE_STATE_H
 #define CONTROLLER_ENGINE_STATE_H
@@ -66,8 +66,8 @@ struct episode {
 /* What plugins count and ask.  Nobody else marks in their table: who may, can have an address refused. */
 struct limits {
 	struct rate *rate;
-	struct marks *marks; /* takes both tables across restarts */
 	struct rate *clients; /* another table of the same limits, for whoever asks on rate.sock or TCP */
+	struct marks *marks; /* keeps both across restarts */
 	struct rate_cfg cfg[2]; /* [current] is in force */
 	unsigned current;
 	struct admit admit;
@@ -154,15 +154,15 @@ void episode_step(struct engine *e, mono_t now);
 void episode_refused(struct engine *e, const struct record *r);
 void episode_resume(struct engine *e, const struct state *s);
 
-/* evidence.c: 40 random bits as `kind` and eight letters that are not mistaken for each other when read aloud; a
- * text of a stranger, printable and cut; a single refusal on record, but not more than some a second. */
+/* evidence.c: 40 random bits as `kind` and eight letters that are not mistaken for each other when read aloud; a text
+ * of a stranger, printable and cut; a single refusal on record, but not more than some a second. */
 void evidence_id(char kind, char ret[EPISODE_ID_MAX]);
 void evidence_text(const struct record_text *t, char *ret, size_t cap);
 void evidence_refusal(struct engine *e, const struct record *r, enum check check, uint16_t code, const char *id);
 
 /* limits.c: counts and answers; limits_configure() after the configuration has changed, limits_level() after the
  * level may have. */
-int limits_open(struct engine *e, int marks, struct err *why); /* `marks`: the line to the recorder for counters */
+int limits_open(struct engine *e, int marks, struct err *why); /* `marks`: of engine_setup */
 void limits_close(struct engine *e); /* also after limits_open() has failed */
 void limits_configure(struct engine *e);
 const struct rate_cfg *limits_in_force(const struct engine *e); /* until limits_configure() */

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "controller/engine_state.h"
+#include "lib/array.h"
 #include "lib/num.h"
 
 #define STEP_MS 1000
@@ -210,30 +211,43 @@ raise_descriptors(void)
 	return n >= 2 * DESCRIPTORS_KEPT ? n - DESCRIPTORS_KEPT : n / 2;
 }
 
-int
-limits_open(struct engine *e, int marks, struct err *why)
+/* Both tables, and what was counted in them before. */
+static int
+open_tables(struct engine *e, int marks, struct err *why)
 {
 	struct limits *l = &e->limits;
-	uint8_t key[RATE_KEY_SIZE] = { 0 }, other[RATE_KEY_SIZE];
+	uint8_t key[RATE_KEY_SIZE], of_table[RATE_KEY_SIZE];
+	struct rate **const tables[] = { &l->rate, &l->clients };
 	struct err reason;
-	int r = marks_key(e->config.service.state_dir, key, &reason);
 
+	int r = marks_key(e->config.service.state_dir, key, &reason);
 	if (r == -ENODATA)
 		return err_set(why, r, "%s", reason.text);
 	if (r < 0)
 		log_error("limits", "%s: a restart will forget what was counted", reason.text);
-	for (size_t i = 0; i < sizeof(other); i++) /* the same value has another fingerprint there */
-		other[i] = (uint8_t)~key[i];
-	r = rate_new(e->config.service.limits_memory, key, &l->rate);
-	if (r == 0)
-		r = rate_new(e->config.service.limits_memory, other, &l->clients);
+	for (unsigned i = 0; i < countof(tables); i++) {
+		marks_table_key(key, i, of_table);
+		r = rate_new(e->config.service.limits_memory, of_table, tables[i]);
+		if (r < 0)
+			return err_sys(why, r, "service.limits_memory");
+	}
+	limits_configure(e); /* before rows are loaded: those of limits that are not there are passed over */
+	return marks_new(e->base, &e->turn, marks, (struct rate *[]) { l->rate, l->clients }, countof(tables), key,
+		e->boot_id, &l->marks);
+}
+
+int
+limits_open(struct engine *e, int marks, struct err *why)
+{
+	struct limits *l = &e->limits;
+	int r = open_tables(e, marks, why);
+
+	if (r == -ENOMEM)
+		return err_set(why, r, "no memory");
 	if (r < 0)
-		return err_sys(why, r, "service.limits_memory");
+		return r;
 	if (offence_new(on_offence, e, &l->offences) < 0
 		|| held_new(e->base, &e->config.concurrency, raise_descriptors(), &l->held) < 0)
-		return err_set(why, -ENOMEM, "no memory");
-	limits_configure(e);
-	if (marks_new(e->base, &e->turn, marks, l->rate, l->clients, key, e->boot_id, &l->marks) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	return asked_new(e->base, e->config.service.run_dir, &e->config, limits_answer, e, &l->asked, why);
 }
@@ -293,7 +307,7 @@ limits_describe(const struct engine *e)
 
 	for (int i = CHECK_CONCURRENCY; i < CHECK_TARPIT; i++)
 		(void)json_object_set_new(refused, check_name((enum check)i), json_integer((json_int_t)l->refused[i]));
-	return json_pack("{s:o, s:o, s:o, s:i, s:o}", "asked", asked_describe(l->asked), "refused", refused,
-		"held", held_describe(l->held), "offences", (int)offence_count(l->offences),
-		"table", describe_table(l->rate));
+	return json_pack("{s:o, s:o, s:o, s:i, s:o, s:o}", "asked", asked_describe(l->asked), "refused", refused,
+		"held", held_describe(l->held), "offences", (int)offence_count(l->offences), "table", describe_table(l->rate),
+		"kept", marks_describe(l->marks));
 }

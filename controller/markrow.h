@@ -27,6 +27,7 @@
 #include "lib/clock.h"
 
 #define MARKS_MESSAGE_MAX (60 * 1024)
+#define MARKS_TABLES 2 /* at most */
 #define MARKS_FIRST INT64_MIN /* before all fingerprints */
 
 enum marks_kind {
@@ -45,7 +46,8 @@ struct marks_row {
 	wall_t wall; /* then */
 	int64_t left_ms; /* from then until its last mark is out */
 	uint32_t n; /* marks; 0: forget the key */
-	uint32_t tier;
+	uint8_t tier, table;
+	uint8_t zero[2];
 };
 
 struct marks_message {

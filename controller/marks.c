@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "controller/markrow.h"
 #include "lib/atomicfile.h"
 #include "lib/fdio.h"
 #include "lib/siphash.h"
@@ -19,26 +18,24 @@
 #define PASS_MS 500 /* from the beginning of one to that of the next */
 #define STEP_MS 5 /* between two messages */
 #define TROUBLE_MAX 200
-#define TABLES 2
-#define TABLE_TIERS 4 /* a row's tier tells its table, too: the second one's begin here */
 
 struct marks {
 	int fd;
 	struct turn *turn;
-	struct rate *rate[TABLES];
-	unsigned table; /* that is being said */
+	struct rate *table[MARKS_TABLES];
+	unsigned tables;
 	uint64_t key, boot;
 	struct event *readable, *writable, *timer;
 	bool loading; /* the answer to our question has not ended yet */
 	bool asked;
 	uint64_t question;
 	int64_t after; /* the last fingerprint that was loaded */
-	size_t cursor;
+	unsigned at; /* table */
+	size_t cursor; /* in that */
 	mono_t began; /* this pass */
 	bool passing;
-	struct rate_dump dump;
+	struct rate_dump dump; /* of the table `at` */
 	bool has_dump; /* `dump` did not fit into the last message */
-	unsigned dump_table; /* it is of */
 	struct marks_message out;
 	bool is_full; /* `out` could not be sent yet */
 	struct marks_message in;
@@ -93,6 +90,16 @@ marks_key(const char *dir, uint8_t ret[RATE_KEY_SIZE], struct err *why)
 	return r;
 }
 
+void
+marks_table_key(const uint8_t key[RATE_KEY_SIZE], unsigned table, uint8_t ret[RATE_KEY_SIZE])
+{
+	for (unsigned half = 0; half < 2; half++) {
+		uint64_t h = siphash(key, RATE_KEY_SIZE, table + 1, half);
+
+		memcpy(ret + half * sizeof(h), &h, sizeof(h));
+	}
+}
+
 /* --- loading --------------------------------------------------------------------------------- */
 
 /* What was stored, from where we are on. */
@@ -121,11 +128,10 @@ load(struct marks *m)
 		m->dump.fingerprint = (uint64_t)row.fingerprint;
 		m->dump.limit = row.limit;
 		m->dump.n = row.n;
-		m->dump.tier = (uint8_t)(row.tier % TABLE_TIERS);
+		m->dump.tier = row.tier;
+		if (row.table < m->tables)
+			rate_load(m->table[row.table], &m->dump, row.mono, marks_age(&row, m->boot, now, wall), now);
 		m->after = row.fingerprint;
-		if (row.tier >= TABLES * TABLE_TIERS)
-			continue;
-		rate_load(m->rate[row.tier / TABLE_TIERS], &m->dump, row.mono, marks_age(&row, m->boot, now, wall), now);
 		m->loaded++;
 	}
 }
@@ -145,9 +151,8 @@ hear(struct marks *m)
 	case MARKS_AGAIN:
 		if (m->loading)
 			ask(m);
-		else
-			for (int i = 0; i < TABLES; i++)
-				rate_dump_all(m->rate[i]);
+		for (unsigned i = 0; i < m->tables && !m->loading; i++)
+			rate_dump_all(m->table[i]);
 		break;
 	case MARKS_TROUBLE:
 		m->in.body[sizeof(m->in.body) - 1] = '\0';
@@ -176,21 +181,18 @@ describe_row(const struct marks *m, mono_t now, struct marks_row *ret)
 {
 	*ret = (struct marks_row) {
 		.fingerprint = (int64_t)m->dump.fingerprint, .limit = m->dump.limit, .boot = m->boot, .mono = now,
-		.wall = wall_now(), .left_ms = m->dump.until_ms - now.ms, .n = m->dump.n,
-		.tier = m->dump.tier + m->dump_table * TABLE_TIERS,
+		.wall = wall_now(), .left_ms = m->dump.until_ms - now.ms, .n = m->dump.n, .tier = m->dump.tier,
+		.table = (uint8_t)m->at,
 	};
 }
 
-/* Of one table after the other. */
+/* The next key that has changed, in any table from m->at on. */
 static bool
 next_dump(struct marks *m, mono_t now)
 {
-	for (; m->table < TABLES; m->table++, m->cursor = 0) {
-		m->has_dump = rate_dump_next(m->rate[m->table], &m->cursor, now, &m->dump);
-		m->dump_table = m->table;
-		if (m->has_dump)
+	for (; m->at < m->tables; m->at++, m->cursor = 0)
+		if (rate_dump_next(m->table[m->at], &m->cursor, now, &m->dump))
 			return true;
-	}
 	return false;
 }
 
@@ -203,7 +205,9 @@ fill(struct marks *m, mono_t now)
 	marks_begin(&m->out, MARKS_ROWS);
 	m->out.key = m->key;
 	for (;;) {
-		if (!m->has_dump && !next_dump(m, now))
+		if (!m->has_dump)
+			m->has_dump = next_dump(m, now);
+		if (!m->has_dump)
 			break;
 		describe_row(m, now, &row);
 		if (!marks_add(&m->out, &row, m->dump.mark))
@@ -232,8 +236,8 @@ step(struct marks *m)
 	if (!m->passing) {
 		m->passing = true;
 		m->began = now;
+		m->at = 0;
 		m->cursor = 0;
-		m->table = 0;
 	}
 	if (!m->is_full)
 		m->passing = m->is_full = fill(m, now);
@@ -282,22 +286,22 @@ marks_flush(struct marks *m, int64_t ms)
 
 	if (m->loading) /* what is stored is more than what we have */
 		return;
-	m->cursor = 0;
-	m->table = 0;
-	while (m->is_full || fill(m, mono_now())) {
-		int64_t left = mono_since(mono_now(), end);
+	/* To the end of this pass, and what is behind it already once more. */
+	for (int pass = 0; pass < 2; pass++, m->at = 0, m->cursor = 0) {
+		while (m->is_full || fill(m, mono_now())) {
+			int64_t left = mono_since(mono_now(), end);
 
-		if (!send_out(m) && (left <= 0 || poll(&p, 1, (int)left) <= 0))
-			return;
+			if (!send_out(m) && (left <= 0 || poll(&p, 1, (int)left) <= 0))
+				return;
+		}
 	}
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
 
 int
-marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *first, struct rate *second,
-	const uint8_t key[RATE_KEY_SIZE],
-	const uint8_t boot_id[CLOCK_BOOT_ID_SIZE], struct marks **ret)
+marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *const table[], unsigned n,
+	const uint8_t key[RATE_KEY_SIZE], const uint8_t boot_id[CLOCK_BOOT_ID_SIZE], struct marks **ret)
 {
 	struct marks *m = calloc(1, sizeof(*m));
 
@@ -305,8 +309,8 @@ marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *first
 		return -ENOMEM;
 	m->fd = fd;
 	m->turn = turn;
-	m->rate[0] = first;
-	m->rate[1] = second;
+	memcpy(m->table, table, n * sizeof(table[0])); /* at most MARKS_TABLES */
+	m->tables = n;
 	m->key = siphash(key, RATE_KEY_SIZE, 0, 0); /* tells it from others, and tells nothing about it */
 	m->boot = marks_boot(boot_id);
 	m->loading = true;

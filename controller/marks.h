@@ -7,8 +7,8 @@
  * waits in the table, where a key that changes again meanwhile is still one key.  So after kill -9 of everything the
  * marks of the last second are missing at most, as long as the disk keeps up, and a slow disk costs nothing but this.
  *
- * At the start the recorder gives back what is stored, and the table takes it in beside the marks that come in
- * meanwhile.  The hash key of the table must be the same for that: marks_key().
+ * At the start the recorder gives back what is stored, and each table takes it in beside the marks that come in
+ * meanwhile.  The hash keys of the tables must be the same for that: marks_key().
  */
 #ifndef CONTROLLER_MARKS_H
 #define CONTROLLER_MARKS_H
@@ -16,6 +16,7 @@
 #include <event2/event.h>
 #include <jansson.h>
 
+#include "controller/markrow.h"
 #include "controller/rate.h"
 #include "controller/turn.h"
 #include "lib/err.h"
@@ -28,11 +29,15 @@
  * randomness. */
 int marks_key(const char *dir, uint8_t ret[RATE_KEY_SIZE], struct err *why);
 
+/* The key of one of several tables, so that no two have a fingerprint in common. */
+void marks_table_key(const uint8_t key[RATE_KEY_SIZE], unsigned table, uint8_t ret[RATE_KEY_SIZE]);
+
 struct marks;
 
-/* `fd` stays the caller's; `turn` and both tables are borrowed; `key` is that of the first.  Returns 0 or -ENOMEM. */
-int marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *first,
-	struct rate *second, const uint8_t key[RATE_KEY_SIZE], const uint8_t boot_id[CLOCK_BOOT_ID_SIZE], struct marks **ret);
+/* `fd` stays the caller's; `turn` and the `n` tables (at most MARKS_TABLES, always in the same order) are borrowed.
+ * `key` is that of marks_key().  Returns 0 or -ENOMEM. */
+int marks_new(struct event_base *base, struct turn *turn, int fd, struct rate *const table[], unsigned n,
+	const uint8_t key[RATE_KEY_SIZE], const uint8_t boot_id[CLOCK_BOOT_ID_SIZE], struct marks **ret);
 void marks_free(struct marks *m); /* NULL is allowed */
 
 /* Say all that has changed, waiting for the recorder for at most `ms` altogether.  For the end. */

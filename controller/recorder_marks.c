@@ -230,7 +230,8 @@ recorder_marks_init(struct recorder_marks *m, const struct config *config, int f
 	uint8_t boot_id[CLOCK_BOOT_ID_SIZE] = { 0 };
 
 	*m = (struct recorder_marks) {
-		.fd = fd, .dir = config->service.state_dir, .max_rows = config->service.limits_memory / BYTES_PER_ROW,
+		.fd = fd, .dir = config->service.state_dir,
+		.max_rows = MARKS_TABLES * config->service.limits_memory / BYTES_PER_ROW,
 		.again = true,
 	};
 	if (fd < 0)

@@ -138,7 +138,7 @@ static void
 print_daemon(const json_t *s)
 {
 	const json_t *store = json_object_get(s, "store"), *config = json_object_get(s, "config");
-	const json_t *counters = json_object_get(s, "counters");
+	const json_t *counters = json_object_get(json_object_get(s, "limits"), "kept");
 	char span[NUM_TEXT_MAX];
 
 	(void)printf("config    %s: %s%s\n", text_of(config, "path"), is_true(config, "ok") ? "ok" :

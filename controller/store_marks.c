@@ -24,10 +24,10 @@ enum statement {
 static const char *const sql[STATEMENTS] = {
 	[BEGIN] = "BEGIN IMMEDIATE",
 	[COMMIT] = "COMMIT",
-	[PUT] = "INSERT OR REPLACE INTO mark (fingerprint, lim, boot, mono, wall, left, tier, marks)"
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	[PUT] = "INSERT OR REPLACE INTO mark (fingerprint, lim, boot, mono, wall, left, tier, part, marks)"
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[DROP] = "DELETE FROM mark WHERE fingerprint = ?",
-	[READ] = "SELECT fingerprint, lim, boot, mono, wall, left, tier, marks FROM mark WHERE fingerprint > ?"
+	[READ] = "SELECT fingerprint, lim, boot, mono, wall, left, tier, part, marks FROM mark WHERE fingerprint > ?"
 		 " ORDER BY fingerprint",
 	[LOOK] = "SELECT fingerprint, boot, mono, wall, left FROM mark WHERE fingerprint > ?"
 		 " ORDER BY fingerprint LIMIT ?",
@@ -39,7 +39,7 @@ static const char set_up[] =
 	"PRAGMA journal_size_limit = 4194304;"
 	"CREATE TABLE IF NOT EXISTS mark (fingerprint INTEGER PRIMARY KEY, lim INTEGER NOT NULL, boot INTEGER NOT NULL,"
 	" mono INTEGER NOT NULL, wall INTEGER NOT NULL, left INTEGER NOT NULL, tier INTEGER NOT NULL,"
-	" marks BLOB NOT NULL);"
+	" part INTEGER NOT NULL, marks BLOB NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS mark_key (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL);";
 
 struct marks_store {
@@ -251,7 +251,7 @@ marks_store_put(struct marks_store *s, const struct marks_row *row, const uint32
 {
 	const int64_t numbers[] = {
 		row->fingerprint, (int64_t)row->limit, (int64_t)row->boot, row->mono.ms, row->wall.ms, row->left_ms,
-		row->tier,
+		row->tier, row->table,
 	};
 	int blob = (int)countof(numbers) + 1;
 
@@ -282,10 +282,10 @@ marks_store_read(struct marks_store *s, int64_t after,
 			.fingerprint = sqlite3_column_int64(st, 0), .limit = (uint64_t)sqlite3_column_int64(st, 1),
 			.boot = (uint64_t)sqlite3_column_int64(st, 2), .mono = { sqlite3_column_int64(st, 3) },
 			.wall = { sqlite3_column_int64(st, 4) }, .left_ms = sqlite3_column_int64(st, 5),
-			.tier = (uint32_t)sqlite3_column_int64(st, 6),
+			.tier = (uint8_t)sqlite3_column_int64(st, 6), .table = (uint8_t)sqlite3_column_int64(st, 7),
 		};
-		const void *blob = sqlite3_column_blob(st, 7);
-		size_t len = (size_t)sqlite3_column_bytes(st, 7);
+		const void *blob = sqlite3_column_blob(st, 8);
+		size_t len = (size_t)sqlite3_column_bytes(st, 8);
 
 		if (blob == NULL || len > sizeof(marks) || len % sizeof(marks[0]) != 0)
 			continue;

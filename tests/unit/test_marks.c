@@ -24,7 +24,6 @@ static int line[2], other[2]; /* ours, the recorder's: kept, as the keeper keeps
 static pid_t recorder;
 static struct config config;
 static uint8_t key[RATE_KEY_SIZE] = "0123456789abcdef", boot_id[CLOCK_BOOT_ID_SIZE];
-static const uint8_t other_key[RATE_KEY_SIZE] = "fedcba9876543210";
 
 static void
 start(void)
@@ -133,7 +132,7 @@ remove_all(void **state)
 struct side {
 	struct event_base *base;
 	struct turn *turn;
-	struct rate *rate, *other;
+	struct rate *rate, *second; /* of the same limits */
 	struct marks *marks;
 };
 
@@ -143,17 +142,20 @@ side_new(void)
 	struct side s = { .base = event_base_new(), .turn = calloc(1, sizeof(*s.turn)) };
 
 	assert_true(s.base != NULL && s.turn != NULL);
-	assert_int_equal(rate_new(config.service.limits_memory, key, &s.rate), 0);
-	assert_int_equal(rate_new(config.service.limits_memory, other_key, &s.other), 0);
+	uint8_t of_table[RATE_KEY_SIZE];
+	marks_table_key(key, 0, of_table);
+	assert_int_equal(rate_new(config.service.limits_memory, of_table, &s.rate), 0);
+	marks_table_key(key, 1, of_table);
+	assert_int_equal(rate_new(1 << 20, of_table, &s.second), 0);
 	rate_configure(s.rate, &config.limits);
-	rate_configure(s.other, &config.limits);
+	rate_configure(s.second, &config.limits);
 	return s;
 }
 
 static void
 side_connect(struct side *s, const uint8_t *boot)
 {
-	assert_int_equal(marks_new(s->base, s->turn, line[0], s->rate, s->other, key, boot, &s->marks), 0);
+	assert_int_equal(marks_new(s->base, s->turn, line[0], (struct rate *[]) { s->rate, s->second }, 2, key, boot, &s->marks), 0);
 }
 
 static void
@@ -171,7 +173,7 @@ side_free(struct side *s)
 	if (s->base != NULL)
 		side_disconnect(s);
 	rate_free(s->rate);
-	rate_free(s->other);
+	rate_free(s->second);
 	free(s->turn);
 }
 
@@ -383,6 +385,48 @@ marks_survive_the_engine(void **state)
 	side_free(&a);
 	side_free(&b);
 	side_free(&c);
+}
+
+static int64_t
+mark_in(struct rate *r, const char *value, bool count)
+{
+	struct rate_question q;
+	struct rate_answer a;
+
+	rate_find(r, LONG, value, strlen(value), &q);
+	if (count)
+		rate_mark(r, &q, mono_now(), &a);
+	else
+		rate_peek(r, &q, mono_now(), &a);
+	return a.n;
+}
+
+/* The same values in both tables: each has its own. */
+static void
+marks_of_two_tables_stay_apart(void **state)
+{
+	char text[64];
+
+	(void)state;
+	start();
+	struct side a = side_new();
+	side_connect(&a, boot_id);
+	run_until_loaded(&a);
+	for (unsigned i = 0; i < VALUES; i++) {
+		(void)mark_in(a.rate, value_of(i, text), true);
+		for (unsigned n = 0; n < 2 + i % 3; n++)
+			(void)mark_in(a.second, text, true);
+	}
+	say_all(&a);
+	side_free(&a);
+	struct side b = side_new();
+	side_connect(&b, boot_id);
+	run_until_loaded(&b);
+	for (unsigned i = 2; i < VALUES; i += 2) {
+		assert_int_equal(mark_in(b.rate, value_of(i, text), false), 1);
+		assert_int_equal(mark_in(b.second, text, false), 2 + i % 3);
+	}
+	side_free(&b);
 }
 
 static void
@@ -1014,6 +1058,7 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, make_all, remove_all)
 	const struct CMUnitTest tests[] = {
 		T(marks_survive_the_engine),
+		T(marks_of_two_tables_stay_apart),
 		T(marks_survive_a_stop_of_all_without_loss),
 		T(marks_survive_a_reboot),
 		T(marks_killed_at_any_moment_lose_the_last_second_at_most),
