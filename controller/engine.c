@@ -398,6 +398,21 @@ resume(struct engine *e, mono_t now)
 	log_info("engine", "resuming level %s, episode %s", level_name(s.level), s.episode);
 }
 
+/* What else can be asked of us: by clients of rater, and by telnet. */
+static int
+open_rate_service(struct engine *e, const char *dir, struct err *why)
+{
+	const struct config_settings *s = &e->config.settings;
+	int r = rateserve_new(e->base, &e->turn, dir, s, e->limits.clients, &e->rateserve, why);
+
+	if (r < 0)
+		return r;
+	rateserve_configure(e->rateserve, limits_in_force(e));
+	shell_set_verbosity(s->log_level);
+	r = shell_new(e->base, s->control_address, (uint16_t)s->control_port, shell_commands_run, e, &e->shell);
+	return r < 0 ? err_sys(why, r, "control port for telnet") : 0;
+}
+
 static int
 open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 {
@@ -414,16 +429,19 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	if ((r = limits_open(e, why)) < 0)
+	if ((r = limits_open(e, why)) < 0
+		|| (r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why)) < 0
+		|| (r = open_rate_service(e, dir, why)) < 0)
 		return r;
-	r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why);
-	return r < 0 ? r : control_new(e->base, dir, commands_handle, e, &e->control, why);
+	return control_new(e->base, dir, commands_handle, e, &e->control, why);
 }
 
 static void
 close_all(struct engine *e)
 {
 	control_free(e->control);
+	shell_free(e->shell);
+	rateserve_free(e->rateserve);
 	ask_free(e->ask);
 	limits_close(e);
 	journal_free(e->journal);
@@ -433,6 +451,16 @@ close_all(struct engine *e)
 		event_free(e->due);
 	if (e->run_dir >= 0)
 		(void)close(e->run_dir);
+}
+
+/* From the first look at the clock on. */
+static void
+note_turn(struct engine *e)
+{
+	int64_t ms = mono_since(turn_now(&e->turn), mono_now());
+
+	if (ms > e->longest_turn_ms)
+		e->longest_turn_ms = ms;
 }
 
 static void
@@ -448,6 +476,7 @@ loop(struct engine *e)
 		if (event_base_loop(e->base, EVLOOP_ONCE) < 0)
 			break;
 		after_turn(e);
+		note_turn(e);
 	}
 	if (e->episode.on)
 		e->stance.level = LEVEL_NORMAL;

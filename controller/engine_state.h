@@ -24,7 +24,9 @@
 #include "controller/log.h"
 #include "controller/offence.h"
 #include "controller/protect.h"
+#include "controller/rateserve.h"
 #include "controller/readings.h"
+#include "controller/shell.h"
 #include "controller/turn.h"
 #include "controller/watch.h"
 
@@ -59,9 +61,10 @@ struct episode {
 	mono_t next_row; /* when its numbers are stored again */
 };
 
-/* What plugins count and ask.  Nobody else marks in this table: who may, can have an address refused. */
+/* What plugins count and ask.  Nobody else marks in their table: who may, can have an address refused. */
 struct limits {
 	struct rate *rate;
+	struct rate *clients; /* another table of the same limits, for whoever asks on rate.sock or TCP */
 	struct rate_cfg cfg[2]; /* [current] is in force */
 	unsigned current;
 	struct admit admit;
@@ -105,12 +108,16 @@ struct engine {
 	struct watch *watch;
 	struct ask *ask;
 	struct control *control;
+	struct rateserve *rateserve;
+	struct shell *shell;
 	struct journal *journal;
 	int run_dir; /* open directory */
 	int keeper;
 
 	uint8_t boot_id[CLOCK_BOOT_ID_SIZE];
 	mono_t started;
+	int64_t longest_turn_ms;
+	mono_t next_verbosity_told; /* may be logged again */
 	uint64_t refused; /* commands refused for load since the start */
 	struct config_ids told_off; /* users who wanted to change something and may not: each is logged once */
 	struct override override;
@@ -155,6 +162,7 @@ void evidence_refusal(struct engine *e, const struct record *r, enum check check
 int limits_open(struct engine *e, struct err *why);
 void limits_close(struct engine *e); /* also after limits_open() has failed */
 void limits_configure(struct engine *e);
+const struct rate_cfg *limits_in_force(const struct engine *e); /* until limits_configure() */
 void limits_level(struct engine *e, enum level before);
 void limits_step(struct engine *e, mono_t now);
 json_t *limits_describe(const struct engine *e);
@@ -176,5 +184,9 @@ void reload_done(struct engine *e);
 
 /* commands.c: the handler for the control socket. */
 control_handler commands_handle;
+
+/* shell_commands.c: what runs on the control port for telnet; the log's verbosity by rater's numbers, 0 to 5. */
+shell_run shell_commands_run;
+void shell_set_verbosity(int64_t number);
 
 #endif

@@ -180,10 +180,17 @@ limits_configure(struct engine *e)
 	l->current = !l->current;
 	l->cfg[l->current] = e->config.limits;
 	rate_configure(l->rate, &l->cfg[l->current]);
+	rate_configure(l->clients, &l->cfg[l->current]);
 	admit_configure(&l->admit, &l->cfg[l->current]);
 	int r = protect_load(&l->protect);
 	if (r < 0)
 		log_warning("limits", "not all addresses of this machine are known: %s", strerror(-r));
+}
+
+const struct rate_cfg *
+limits_in_force(const struct engine *e)
+{
+	return &e->limits.cfg[e->limits.current];
 }
 
 /* Returns the number from which on descriptors are not for connections held. */
@@ -212,6 +219,8 @@ limits_open(struct engine *e, struct err *why)
 
 	rate_key_load(&e->config, key);
 	int r = rate_new(e->config.service.limits_memory, key, &l->rate);
+	if (r == 0)
+		r = rate_new(e->config.service.limits_memory, key, &l->clients);
 	if (r < 0)
 		return err_sys(why, r, "service.limits_memory");
 	if (offence_new(on_offence, e, &l->offences) < 0
@@ -232,6 +241,7 @@ limits_close(struct engine *e)
 	offence_free(l->offences);
 	held_free(l->held);
 	rate_free(l->rate);
+	rate_free(l->clients);
 }
 
 void
@@ -243,6 +253,7 @@ limits_step(struct engine *e, mono_t now)
 		return;
 	l->next_step = mono_after(now, STEP_MS);
 	rate_sweep(l->rate, now, rate_stats(l->rate).blocks / SWEEP_STEPS + 1);
+	rate_sweep(l->clients, now, rate_stats(l->clients).blocks / SWEEP_STEPS + 1);
 	offence_step(l->offences, now, wall_now());
 }
 

@@ -90,7 +90,9 @@ swap(struct engine *e)
 	if (levels)
 		decide_reconfigure(&e->decide);
 	limits_configure(e);
+	rateserve_configure(e->rateserve, limits_in_force(e));
 	journal_limits(e->journal, &e->config.store);
+	shell_set_verbosity(e->config.settings.log_level);
 	e->next_publish = turn_now(&e->turn);
 	if (fixed[0] != '\0')
 		(void)snprintf(note, sizeof(note), "only a restart changes %s", fixed);
