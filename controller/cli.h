@@ -2,8 +2,8 @@
 /*
  * cli - what the parts of the command `spillway` share
  *
- * Private to spillway.c and its commands: client.c asks the daemon, show.c prints what it says, past.c reads
- * the database, offline.c acts without either, doctor.c and setup.c look at the host.
+ * Private to spillway.c and its commands: client.c asks the daemon, raterclient.c the rate service, show.c prints
+ * what it says, past.c reads the database, offline.c acts without either, doctor.c and setup.c look at the host.
  */
 #ifndef CONTROLLER_CLI_H
 #define CONTROLLER_CLI_H
@@ -14,7 +14,7 @@
 
 #include "controller/config.h"
 
-/* Exit codes: a contract with scripts. */
+/* Exit codes: a contract with scripts.  Those of `rate` and `peek` are raterclient's: 0, 1, 2. */
 enum cli_exit {
 	CLI_OK = 0, /* yes, done */
 	CLI_NO = 1,
@@ -40,7 +40,8 @@ struct cli {
 /* Arguments after the command's name. */
 typedef int cli_command(struct cli *cli, int argc, char **argv);
 
-cli_command show_status, show_probes, ask_force, ask_reload, ask_neutral;
+cli_command show_status, show_probes, show_limits;
+cli_command ask_force, ask_reload, ask_neutral, ask_reset, rate_ask, rate_peek_only;
 cli_command past_history, explain_run;
 cli_command doctor_run, setup_run;
 

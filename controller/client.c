@@ -180,6 +180,17 @@ ask_force(struct cli *cli, int argc, char **argv)
 }
 
 int
+ask_reset(struct cli *cli, int argc, char **argv)
+{
+	if (argc != 2)
+		return cli_fail(CLI_USAGE, "reset: allowed is reset CLASS VALUE");
+	json_t *request = json_pack("{s:s, s:s, s:s}", "command", "reset", "class", argv[0], "value", argv[1]);
+	if (request == NULL)
+		return cli_fail(CLI_USAGE, "reset: class and value must be UTF-8");
+	return ask_and_tell(cli, request, "forgotten");
+}
+
+int
 ask_reload(struct cli *cli, int argc, char **argv)
 {
 	(void)argv;

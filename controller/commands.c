@@ -15,6 +15,8 @@
 #include "lib/text.h"
 #include "lib/version.h"
 
+#define RATE_BLOCK_COST (RATE_BLOCK + 4) /* with its part of the index */
+
 struct call {
 	const json_t *request;
 	const char *who; /* "uid 1000" */
@@ -228,6 +230,81 @@ run_reload(struct engine *e, const struct call *call)
 	return NULL;
 }
 
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static const char *const mode_names[] = {
+	[RATE_WINDOW] = "window", [RATE_LEAKY] = "leaky", [RATE_GCRA] = "gcra",
+};
+
+static json_t *
+describe_class(const struct rate_cfg *cfg, const struct rate_class *c)
+{
+	json_t *keys = json_array();
+
+	for (unsigned i = c->first; i < c->first + c->n; i++) {
+		const struct rate_limit *l = &cfg->limit[i];
+		json_t *pattern = json_string(l->pattern);
+
+		(void)json_array_append_new(keys, json_pack("{s:o, s:I, s:I}",
+			"pattern", pattern != NULL ? pattern : json_string("(not UTF-8)"),
+			"window_ms", (json_int_t)l->window_ms, "count", (json_int_t)l->count));
+	}
+	return json_pack("{s:s, s:s, s:o}", "name", c->name, "mode", mode_names[c->mode], "keys", keys);
+}
+
+static json_t *
+describe_counters(const struct rate *rate)
+{
+	struct rate_stats s = rate_stats(rate);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "keys", (json_int_t)s.keys,
+		"memory_used", (json_int_t)(s.blocks_used * RATE_BLOCK_COST),
+		"memory", (json_int_t)(s.blocks * RATE_BLOCK_COST), "marks", (json_int_t)s.marks,
+		"over", (json_int_t)s.over, "evicted", (json_int_t)s.evicted, "shared", (json_int_t)s.shared,
+		"lost_marks", (json_int_t)s.lost_marks);
+}
+
+static json_t *
+run_limits(struct engine *e, const struct call *call)
+{
+	const struct rate_cfg *cfg = limits_in_force(e);
+	json_t *classes = json_array();
+
+	(void)call;
+	for (unsigned i = 0; i < cfg->n_classes; i++)
+		(void)json_array_append_new(classes, describe_class(cfg, &cfg->class[i]));
+	return json_pack("{s:b, s:o, s:{s:o, s:o}, s:o}", "ok", 1, "classes", classes, "counted",
+		"plugins", describe_counters(e->limits.rate), "clients", describe_counters(e->limits.clients),
+		"clients", rateserve_describe(e->rateserve));
+}
+
+static bool
+forget(struct rate *rate, int class, const json_t *value)
+{
+	struct rate_question q;
+
+	rate_find(rate, class, json_string_value(value), json_string_length(value), &q);
+	return q.found == RATE_OK && rate_reset(rate, &q);
+}
+
+/* Both of what plugins and of what clients counted: a person who resets means that it shall be admitted again. */
+static json_t *
+run_reset(struct engine *e, const struct call *call)
+{
+	const json_t *class = json_object_get(call->request, "class"), *value = json_object_get(call->request, "value");
+
+	if (!json_is_string(class) || !json_is_string(value))
+		return refuse(100, "reset: class and value are needed");
+	int i = rate_class_find(limits_in_force(e), json_string_value(class), json_string_length(class));
+	if (i < 0)
+		return refuse(100, "class not found; `spillway limits` lists them");
+	bool plugins = forget(e->limits.rate, i, value), clients = forget(e->limits.clients, i, value);
+	if (!plugins && !clients)
+		return refuse(1, "there were no marks of it");
+	log_info("rate", "%s forgot the marks of %s %s", call->who, json_string_value(class), json_string_value(value));
+	return json_pack("{s:b}", "ok", 1);
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 
 static const struct command commands[] = {
@@ -236,6 +313,8 @@ static const struct command commands[] = {
 	{ "force", true, run_force },
 	{ "neutral", true, run_neutral },
 	{ "reload", true, run_reload },
+	{ "limits", false, run_limits },
+	{ "reset", true, run_reset },
 };
 
 static bool

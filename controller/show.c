@@ -6,6 +6,8 @@
 #include "controller/cli.h"
 #include "lib/num.h"
 
+#define MIB 1048576.0
+
 static const char *
 text_of(const json_t *j, const char *key)
 {
@@ -199,6 +201,69 @@ show_probes(struct cli *cli, int argc, char **argv)
 	else
 		json_array_foreach(json_object_get(s, "probes"), i, p)
 			print_probe(p, json_object_get(s, "readings"));
+	json_decref(s);
+	return CLI_OK;
+}
+
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static void
+print_class(const json_t *c)
+{
+	char span[NUM_TEXT_MAX];
+	json_t *key;
+	size_t i;
+
+	(void)printf("class %s, mode %s\n", text_of(c, "name"), text_of(c, "mode"));
+	json_array_foreach(json_object_get(c, "keys"), i, key) {
+		num_duration_format(number_of(key, "window_ms"), span);
+		if (number_of(key, "count") < 0)
+			(void)printf("  %-30s not limited\n", text_of(key, "pattern"));
+		else
+			(void)printf("  %-30s %lld in %s\n", text_of(key, "pattern"),
+				(long long)number_of(key, "count"), span);
+	}
+}
+
+static void
+print_counters(const char *who, const json_t *s)
+{
+	(void)printf("%s: %lld keys in %.1f of %.1f MiB\n", who, (long long)number_of(s, "keys"),
+		(double)number_of(s, "memory_used") / MIB, (double)number_of(s, "memory") / MIB);
+	(void)printf("  %lld marks since the start, %lld of them over their limit\n", (long long)number_of(s, "marks"),
+		(long long)number_of(s, "over"));
+	if (number_of(s, "evicted") + number_of(s, "shared") + number_of(s, "lost_marks") > 0)
+		(void)printf("  full: %lld keys forgotten, %lld marks on shared keys, %lld marks forgotten;"
+			     " service.limits_memory is small for this\n",
+			(long long)number_of(s, "evicted"), (long long)number_of(s, "shared"),
+			(long long)number_of(s, "lost_marks"));
+}
+
+int
+show_limits(struct cli *cli, int argc, char **argv)
+{
+	int code = CLI_OK;
+	size_t i;
+	json_t *c;
+
+	(void)argv;
+	if (argc != 0)
+		return cli_fail(CLI_USAGE, "limits: takes no arguments");
+	json_t *s = client_ask(cli, json_pack("{s:s}", "command", "limits"), &code);
+	if (s == NULL)
+		return code;
+	const json_t *counted = json_object_get(s, "counted"), *clients = json_object_get(s, "clients");
+	if (cli->json) {
+		cli_print_json(s);
+	} else {
+		json_array_foreach(json_object_get(s, "classes"), i, c)
+			print_class(c);
+		print_counters("counted by plugins", json_object_get(counted, "plugins"));
+		print_counters("counted by clients of rate.sock", json_object_get(counted, "clients"));
+		(void)printf("clients: %lld connected, %lld lines answered, %lld dropped\n",
+			(long long)number_of(clients, "clients"), (long long)number_of(clients, "answered"),
+			(long long)number_of(clients, "dropped"));
+	}
 	json_decref(s);
 	return CLI_OK;
 }

@@ -29,6 +29,10 @@ static const struct {
 	{ "explain", "ID|ADDRESS", "why somebody was refused", explain_run },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
+	{ "rate", "CLASS VALUE", "is it too often? counts; exit code 0 no, 1 yes, 2 error", rate_ask },
+	{ "peek", "CLASS VALUE", "the same without counting", rate_peek_only },
+	{ "reset", "CLASS VALUE", "forget what was counted of it", ask_reset },
+	{ "limits", "", "classes of limits, and how much is counted", show_limits },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
 	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do",
 		setup_run },
@@ -64,6 +68,7 @@ print_usage(FILE *f)
 			 "  --json              print JSON\n"
 			 "  -V, --version; -h, --help\n"
 			 "Exit codes: 0 yes or done, 1 no, 100 wrong usage, 111 the daemon can't be asked.\n"
+			 "Of rate and peek: 0 not too often, 1 too often, 2 not answered.\n"
 			 "spillway(1), spillwayd(8), spillway.conf(5)\n");
 }
 
@@ -219,29 +224,60 @@ load_config(struct cli *cli)
 	cli->run_dir = env != NULL && env[0] == '/' ? env : cli->config.service.run_dir;
 }
 
+/* Returns 0, or an exit code + 1 when all is done.  Afterwards optind is that of the first argument. */
+static int
+take_options(struct cli *cli, int argc, char **argv, const char *letters)
+{
+	int o, done;
+
+	optind = 0; /* begin anew: glibc */
+	while ((o = getopt_long(argc, argv, letters, options, NULL)) != -1)
+		if ((done = take_option(cli, o)) != 0)
+			return done;
+	return 0;
+}
+
+/* What stands behind these is never an option: it may come from a stranger, who would else be called "-h" and so
+ * never be too often. */
+static bool
+takes_no_options(cli_command *run)
+{
+	return run == rate_ask || run == rate_peek_only || run == ask_reset;
+}
+
+static int
+find_command(const char *name)
+{
+	for (size_t i = 0; i < countof(commands); i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return (int)i;
+	(void)cli_fail(CLI_USAGE, "%s: no such command", name);
+	print_usage(stderr);
+	return -1;
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct cli cli = { .config_path = CONFIG_DEFAULT_PATH };
-	int o;
 
 	if (fd_sanitize() < 0)
 		return CLI_TEMPORARY;
-	while ((o = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
-		int done = take_option(&cli, o);
-
-		if (done != 0)
-			return done - 1;
-	}
+	int done = take_options(&cli, argc, argv, "+c:Vh");
+	if (done != 0)
+		return done - 1;
 	if (optind == argc) {
 		print_usage(stderr);
 		return CLI_USAGE;
 	}
+	argc -= optind;
+	argv += optind;
+	int i = find_command(argv[0]);
+	if (i < 0)
+		return CLI_USAGE;
+	optind = 1;
+	if (!takes_no_options(commands[i].run) && (done = take_options(&cli, argc, argv, "c:Vh")) != 0)
+		return done - 1;
 	load_config(&cli);
-	for (size_t i = 0; i < countof(commands); i++)
-		if (strcmp(argv[optind], commands[i].name) == 0)
-			return commands[i].run(&cli, argc - optind - 1, argv + optind + 1);
-	(void)cli_fail(CLI_USAGE, "%s: no such command", argv[optind]);
-	print_usage(stderr);
-	return CLI_USAGE;
+	return commands[i].run(&cli, argc - optind, argv + optind);
 }
