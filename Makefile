@@ -240,7 +240,7 @@ $(B)/bench-empty: tests/bench/plugins/empty.c
 	$(Q)$(PLUGIN_CC) $(PLUGIN_CFLAGS) $(PLUGIN_LDFLAGS) $< -o $@
 
 .PHONY: bench
-bench: ## cost of a plugin, cost and speed of watching a queue, simulated days
+bench: ## cost of a plugin, of watching a queue, of a decision; simulated days
 	@tests/setup.sh bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(STANDIN) $(BENCH) $(B)/bench-empty
 	@B=$(B) tests/bench/bench.sh
