@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * blocks: stories with a clock of our own, and a million random operations in which no protected address may ever be
- * inside a block in force.  Failure rows A1, A2, A10, A12, S2, S5 to S9, T1 to T3, T6; wishes B1 to B8, B10 to B12, B15 to B17.
+ * inside a block in force.  Failure rows A1, A2, A10, A12, S2, S5 to S9, T1 to T3, T6; wishes B1 to B8, B10 to B12,
+ * B15 to B17.
  */
 #include "controller/blocks.h"
 
@@ -874,6 +875,10 @@ blocks_full_table(void **state)
 	assert_int_equal(put(&w, "10.0.1.2", HOUR), BLOCKS_MADE);
 	assert_int_equal(put(&w, "10.0.1.3", HOUR), BLOCKS_FULL);
 	assert_int_equal(put(&w, "10.0.1.2", DAY), BLOCKS_REPLACED);
+	struct blocks_record stored = record(&w, "10.0.1.1");
+	stored.block.prefix = prefix("10.0.1.3");
+	blocks_restore(w.blocks, &stored, HOUR, w.now, &w.result);
+	assert_int_equal(w.result.verdict, BLOCKS_FULL);
 	assert_int_equal(blocks_state(w.blocks, w.now).remembered, 4);
 	step(&w, 3 * MINUTE);
 	assert_int_equal(w.ended, 30);
@@ -1142,6 +1147,12 @@ blocks_restored_and_what_is_so_by_now(void **state)
 	assert_int_equal(offend(&w, "198.51.100.1"), BLOCKS_MADE);
 	assert_int_equal(w.result.change[0].record.times, UINT32_MAX);
 	assert_int_equal(w.result.change[0].record.step, 4);
+	odd.block.prefix = prefix("198.51.100.2");
+	odd.block.kind = (enum block_kind)BLOCK_KINDS;
+	odd.step = CFG_LIST_MAX;
+	blocks_restore(w.blocks, &odd, HOUR, w.now, &w.result);
+	assert_int_equal(w.result.change[0].record.block.kind, BLOCK_EXPLAIN);
+	assert_int_equal(w.result.change[0].record.step, CFG_LIST_MAX - 1);
 	odd.block.prefix = prefix("64.0.0.0/7");
 	blocks_restore(w.blocks, &odd, HOUR, w.now, &w.result);
 	assert_int_equal(w.result.verdict, BLOCKS_TOO_WIDE);
@@ -1214,7 +1225,8 @@ blocks_100000_restored_in_seconds(void **state)
 
 /* --- a dry run decides the same (A12, B16) --------------------------------------------------- */
 
-/* Two tables: one where the blocks are obeyed, so that nothing comes from an address under one, and one where all of it comes. */
+/* Two tables: one where the blocks are obeyed, so that nothing comes from an address under one, and one where all of
+ * it comes. */
 static void
 blocks_dry_run_decides_the_same(void **state)
 {
@@ -1510,7 +1522,10 @@ blocks_sizes_out_of_range_are_refused(void **state)
 	assert_int_equal(blocks_new(0, 1, key, w.protect, &b), -EINVAL);
 	assert_int_equal(blocks_new(1, 0, key, w.protect, &b), -EINVAL);
 	assert_int_equal(blocks_new(BLOCKS_MAX + 1, 1, key, w.protect, &b), -EINVAL);
+	assert_int_equal(blocks_new(1, BLOCKS_MAX + 1, key, w.protect, &b), -EINVAL);
 	assert_null(b);
+	assert_int_equal(blocks_new(1, 1, key, w.protect, &b), 0);
+	blocks_free(b);
 	blocks_free(NULL);
 	end(&w);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What is remembered of offences, and that it is forgotten: exactly, and in a full memory the least first (B2, S4, S6, S7). */
+/* What is remembered of offences, and that it is forgotten: exactly, and in a full memory the least first (B2, S4,
+ * S6, S7). */
 #include "controller/offences.h"
 
 #include "tests/unit/kit.h"

@@ -251,11 +251,57 @@ protect_who_is_not_known_is_everybody(void **state)
 		many[i].ip.b[14] = (uint8_t)(i >> 8);
 		many[i].ip.b[15] = (uint8_t)i;
 	}
-	assert_int_equal(protect_set(t, PROTECT_RELAY, many, countof(many)), -ENOSPC);
+	assert_int_equal(protect_set(t, PROTECT_RELAY, many, countof(many) - 7), -ENOSPC); /* 7 are built in, 1 is ours */
 	assert_int_equal(find(t, "192.0.2.1"), PROTECT_UNKNOWN);
-	assert_int_equal(protect_set(t, PROTECT_RELAY, many, countof(many) - 100), 0);
+	assert_int_equal(protect_set(t, PROTECT_RELAY, many, countof(many) - 8), 0);
 	assert_int_equal(find(t, "192.0.2.1"), PROTECT_NONE);
 	assert_int_equal(find(t, "198.18.3.4"), PROTECT_RELAY);
+	assert_int_equal(protect_set(t, PROTECT_RELAY, many, countof(many) - 8), 0); /* in place of themselves */
+	protect_free(t);
+}
+
+static void
+protect_allow_list_as_long_as_it_may_be(void **state)
+{
+	static struct protect_allow many[PROTECT_ALLOW_MAX + 1];
+	static struct ip_prefix rest[PROTECT_PREFIXES_MAX];
+	struct ip addresses[PROTECT_ADDRESSES_MAX];
+	struct protect *t = table(0);
+
+	(void)state;
+	for (unsigned i = 0; i < countof(many); i++) {
+		many[i].is_name = i % 2 == 0;
+		kit_format(many[i].name, sizeof(many[i].name), "h%u.example.org", i);
+		many[i].prefix = prefix("198.18.0.0");
+		many[i].prefix.ip.b[14] = (uint8_t)(i >> 8);
+		many[i].prefix.ip.b[15] = (uint8_t)i;
+	}
+	for (unsigned i = 0; i < countof(addresses); i++) {
+		addresses[i] = address("192.0.2.0");
+		addresses[i].b[15] = (uint8_t)i;
+	}
+	assert_int_equal(protect_allow(t, many, PROTECT_ALLOW_MAX), 0);
+	assert_int_equal(find(t, "198.18.0.255"), PROTECT_ALLOWED);
+	assert_int_equal(protect_set_name(t, "h254.example.org", addresses, countof(addresses)), 0);
+	assert_int_equal(find(t, "192.0.2.63"), PROTECT_ALLOWED);
+	/* Fill up the rest: then a name gets no more addresses than it has, and an entry no room. */
+	for (unsigned i = 0; i < countof(rest); i++)
+		rest[i] = prefix("203.0.113.1");
+	size_t room = PROTECT_PREFIXES_MAX - 7 - PROTECT_ALLOW_MAX / 2 - countof(addresses);
+	assert_int_equal(protect_set(t, PROTECT_RELAY, rest, room), 0);
+	assert_int_equal(protect_set_name(t, "h254.example.org", addresses, countof(addresses)), 0);
+	assert_int_equal(protect_set_name(t, "h252.example.org", addresses, 1), -ENOSPC);
+	assert_int_equal(protect_allow(t, many, PROTECT_ALLOW_MAX), 0);
+	many[0].is_name = false;
+	assert_int_equal(protect_allow(t, many, PROTECT_ALLOW_MAX), -ENOSPC);
+	assert_int_equal(find(t, "64.0.0.1"), PROTECT_UNKNOWN);
+	many[0].is_name = true;
+	assert_int_equal(protect_allow(t, many, PROTECT_ALLOW_MAX), 0);
+	assert_int_equal(find(t, "64.0.0.1"), PROTECT_NONE);
+	assert_int_equal(protect_allow(t, many, PROTECT_ALLOW_MAX + 1), -ENOSPC);
+	many[1].is_name = true;
+	many[1].name[0] = '\0';
+	assert_int_equal(protect_allow(t, many, 2), -EINVAL);
 	protect_free(t);
 }
 
@@ -276,6 +322,10 @@ protect_logins_soften_and_end(void **state)
 	assert_int_equal(covers(t, "2001:db8::/48"), PROTECT_LOGIN);
 	assert_int_equal(covers(t, "2001:db8:0:1::/64"), PROTECT_NONE);
 	assert_int_equal(covers(t, "192.0.2.0/24"), PROTECT_LOGIN);
+	assert_int_equal(covers(t, "192.0.3.0/24"), PROTECT_NONE);
+	struct ip_prefix net = prefix("192.0.2.0/24");
+	assert_int_equal(protect_covers(t, &net, mono_after(now, 9), NULL), PROTECT_LOGIN);
+	assert_int_equal(protect_covers(t, &net, mono_after(now, 10), NULL), PROTECT_NONE);
 	assert_int_equal(protect_find(t, &host, mono_after(now, 10), NULL), PROTECT_NONE);
 	protect_login(t, &host, now); /* does not take away what was given before */
 	assert_int_equal(find(t, "192.0.2.1"), PROTECT_LOGIN);
@@ -373,7 +423,7 @@ protect_allow_entries(void **state)
 		{ "192.0.2.1", true, false }, { "192.0.2.0/24", true, false }, { "2001:db8::/32", true, false },
 		{ "10.0.0.0/8", true, false }, { "10.0.0.0/8 wide", true, false }, { "2001::/16", true, false },
 		{ "0.0.0.0/0 wide", true, false }, { "::/0 wide", true, false }, { "mx.Example.org", true, true },
-		{ "a-b.c_d.example", true, true }, { "1.2.example", true, true }, { "0.0.0.0/0", false, false },
+		{ "a-b.c_d.example", true, true }, { "_09azAZ.zZ.aA0", true, true }, { "1.2.example", true, true }, { "0.0.0.0/0", false, false },
 		{ "::/0", false, false }, { "10.0.0.0/7", false, false }, { "::ffff:0:0/96", false, false },
 		{ "2000::/15", false, false }, { "192.0.2.1/24", false, false }, { "192.0.2.256", false, false },
 		{ "192.0.2", false, false }, { "localhost", false, false }, { ".example.org", false, false },
@@ -396,7 +446,7 @@ protect_allow_entries(void **state)
 		else
 			assert_true(strlen(why.text) > 10);
 		if (r == 0 && a.is_name)
-			assert_null(strpbrk(a.name, "EO"));
+			assert_null(strpbrk(a.name, "AEOZ"));
 	}
 	char name[PROTECT_NAME_MAX + 1];
 	struct protect_allow a;
@@ -445,6 +495,8 @@ protect_resolv_lines(void **state)
 		{ "nameserver ", "" },
 		{ "nameserver dns.example.org", "" },
 		{ "nameservers 192.0.2.53", "" },
+		{ "nameservex 192.0.2.53", "" },
+		{ "nameserver 2001:0db8:0000:0000:0000:0000:0000:0053:0000:0000:0000:0000", "" },
 		{ "#nameserver 192.0.2.53", "" },
 		{ "; nameserver 192.0.2.53", "" },
 		{ "search example.org", "" },
@@ -472,6 +524,13 @@ protect_rule_lines(void **state)
 		{ "192.0.2.0-255:allow,RELAYCLIENT=\"\"", "192.0.2.0/24" },
 		{ "192.0.2.1-6:allow,RELAYCLIENT=\"\"", "192.0.2.1/32 192.0.2.2/31 192.0.2.4/31 192.0.2.6/32" },
 		{ "192.0.2-3.:allow,RELAYCLIENT=\"\"", "192.0.2.0/23" },
+		{ "192.0.2.7-7:allow,RELAYCLIENT=\"\"", "192.0.2.7/32" },
+		{ "192.0.2.0007:allow,RELAYCLIENT=\"\"", "" },
+		{ "192.0.2.1:allow,RELAYCLIENX=\"\"", "" },
+		{ "192.0.2.1:allow;RELAYCLIENT=\"\"", "" },
+		{ "2001:db8:::allow,RELAYCLIENT=\"\"", "2001:db8::/128" },
+		{ "1:2:3:4:5:6:7:8:allow,RELAYCLIENT=\"\"", "1:2:3:4:5:6:7:8/128" },
+		{ "1:2:3:4:5:6:7::allow,RELAYCLIENT=\"\"", "1:2:3:4:5:6:7:0/112" },
 		{ "10-11.:allow,RELAYCLIENT=\"\"", "" }, /* a /7: rather unprotected than the half of the world */
 		{ "192.0.2.0/25:allow,RELAYCLIENT=\"\"", "192.0.2.0/25" },
 		{ "2001:db8::1:allow,RELAYCLIENT=\"\"", "2001:db8::1/128" },
@@ -647,6 +706,7 @@ main(void)
 		cmocka_unit_test(protect_wide_prefixes_only_by_the_allow_list),
 		cmocka_unit_test(protect_names_keep_their_last_good_addresses),
 		cmocka_unit_test(protect_who_is_not_known_is_everybody),
+		cmocka_unit_test(protect_allow_list_as_long_as_it_may_be),
 		cmocka_unit_test(protect_logins_soften_and_end),
 		cmocka_unit_test(protect_walk_meets_all),
 		cmocka_unit_test(protect_agrees_with_an_oracle),
