@@ -74,6 +74,9 @@ struct block_ops {
 	void (*free)(void *ctx); /* NULL is allowed; blocks stay in force until their time */
 };
 
+extern const struct block_ops block_ipsvd, block_tcprules;
+
+/* All of them, ended by NULL. */
 extern const struct block_ops *const block_table[];
 
 #endif
