@@ -2,8 +2,9 @@
 /*
  * blockset - blocks by prefix, in memory of fixed size
  *
- * What is to be blocked, until when, and how: shared by what decides, what remembers, and what writes.  A hash of prefixes with a
- * random key, sized at the start; adding, finding and removing take the same time however many there are.
+ * What is to be blocked, until when, and how: shared by what decides, what remembers, and what writes.  A hash of
+ * prefixes with a random key, sized at the start; adding, finding and removing take the same time however many there
+ * are.
  */
 #ifndef LIB_BLOCKSET_H
 #define LIB_BLOCKSET_H
@@ -33,7 +34,7 @@ struct block {
 
 struct blockset;
 
-/* For up to `max` blocks (1..10,000,000).  Returns 0, -EINVAL or -ENOMEM. */
+/* For up to `max` blocks (1..10,000,000).  Returns 0, -EINVAL, -ENOMEM, or what getrandom(2) says. */
 int blockset_new(size_t max, struct blockset **ret);
 void blockset_free(struct blockset *s); /* NULL is allowed */
 
@@ -51,7 +52,8 @@ const struct block *blockset_match(const struct blockset *s, const struct ip *ip
 
 size_t blockset_count(const struct blockset *s);
 
-/* Walk: `cursor` begins at 0; NULL at the end.  Blocks put in meanwhile may be met or not. */
+/* Walk: `cursor` begins at 0; NULL at the end.  Blocks put in meanwhile may be met or not; any may be removed
+ * meanwhile. */
 const struct block *blockset_next(const struct blockset *s, size_t *cursor);
 
 #endif
