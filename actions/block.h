@@ -21,8 +21,16 @@
 #include "lib/err.h"
 #include "lib/schema.h"
 
+#define BLOCK_PROTECTED_MAX 1024
+
 struct block_cfg {
 	bool dry_run; /* the same code with nothing written */
+	/* Nothing that touches one of these is written, whatever is wanted (see protected.h).  To change it: free() and
+	 * init() again, then reconcile(). */
+	struct {
+		size_t n;
+		struct ip_prefix p[BLOCK_PROTECTED_MAX];
+	} protected;
 	struct {
 		char dir[CFG_STRING_MAX]; /* "": not used */
 		int64_t timeout_ms; /* tcpsvd's -t */
@@ -31,6 +39,8 @@ struct block_cfg {
 		char rules[CFG_STRING_MAX]; /* the administrator's own; "": not used */
 		char cdb[CFG_STRING_MAX];
 		char command[CFG_STRING_MAX]; /* tcprules */
+		int64_t max_rules; /* of ours, as tcprules counts them: a range of 8 addresses is 8; 0: 100,000 */
+		bool widen; /* over max_rules: deny whole networks with many blocks, not only the same addresses joined */
 	} tcprules;
 };
 
@@ -38,7 +48,7 @@ struct block_status {
 	size_t ours; /* blocks in force by this action */
 	size_t foreign; /* files or rules of others that were passed over */
 	bool ok;
-	char text[200]; /* when not ok: why nothing is written */
+	char text[200]; /* when not ok: why nothing is written; otherwise "", or which blocks it can't bring into force */
 };
 
 struct block_ops {
