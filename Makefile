@@ -123,7 +123,8 @@ $(B)/spillway-plugin: $(PLUGIN)
 $(B)/standin/%: $(B)/tests/standin/%.o $(B)/lib.a
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(B)/lib.a -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(filter-out %/lib.a,$(filter %.a,$^)) $(B)/lib.a -o $@
+$(B)/standin/blockctl: $(B)/actions.a
 
 SIM := $(B)/tests/sim/sim.o
 $(B)/unit/%: $(B)/tests/unit/%.o $(SIM) $(ARCHIVES)

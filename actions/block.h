@@ -69,7 +69,8 @@ struct block_ops {
 	/* Compare all of it with what is there, in steps that step() takes on with. */
 	void (*reconcile)(void *ctx, const struct blockset *want, mono_t now);
 
-	/* A descriptor that is readable when somebody else changed something or a child said something, or -1. */
+	/* A descriptor that is readable when step() has something to do before a second is over (somebody else changed
+	 * something, a child said something, there is work left), or -1. */
 	int (*fd)(void *ctx);
 
 	/* The wall clock was set. */

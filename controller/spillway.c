@@ -23,7 +23,7 @@ static const struct {
 	{ "status", "", "level, why, since when, readings", show_status },
 	{ "probes", "", "where the readings come from, and how they fare", show_probes },
 	{ "force", "LEVEL|auto [--for 30m] [--reason TEXT]", "override the level; ends by itself", ask_force },
-	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon",
+	{ "neutral", "[--for 30m] [--offline [--home DIR] [--all]]", "open the gate; --offline: without the daemon",
 		ask_neutral },
 	{ "history", "[--since 24h]", "every change, with its reason", past_history },
 	{ "explain", "ID|ADDRESS", "why somebody was refused", explain_run },
