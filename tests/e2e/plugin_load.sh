@@ -162,7 +162,7 @@ make_install -n | grep 'spillway-plugin' >"$work/replace"
 like 'Q10: make replaces it by rename' "$(cat "$work/replace")" '^install .*spillway-plugin\.new && mv '
 (
 	n=0
-	while [ $n -lt 100 ] && (cd "$root" && . "$work/replace"); do
+	while [ $n -lt 100 ] && (cd "$root" && sh "$work/replace"); do
 		n=$((n + 1))
 	done
 	echo $n >"$work/installs.new"

@@ -61,6 +61,9 @@ for pair in lib:probes lib:actions lib:controller lib:plugin/plugins probes:acti
 done
 ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/controller/readings.o")"
 ok "decide has no global variable that changes" "$(nm "$B/controller/decide.o" | grep -i ' [bd] ')"
+# O3: each of their handlers sets a flag, wakes the loop, or ends the process; who adds one shall look at those first.
+ok "signals are handled in known places" "$(nm -u -A "$B"/*/*.o "$B"/plugin/*/*.o | grep -E ' (signal|sigaction)$' |
+	grep -vE '/(controller/(engine|recorder|spillwayd|doctor|doctor_plugins)|plugins/guard)\.o:')"
 ok "only store.c uses SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -v 'controller/store\.o:')"
 ok "only store.c includes sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -v controller/store.c)"
 ok "only the readers of configurations include libconfig.h" \
