@@ -73,7 +73,8 @@ config_child_poll(struct config_child *c, mono_t now)
 	if (c->errors[0] == '\0')
 		add_error(c, "the reader of the configuration ended with %s %d and no word",
 			status >= 256 ? "signal" : "exit code", status >= 256 ? status - 256 : status);
-	return status == 111 ? -EIO : -EINVAL;
+	/* One that was killed, or for which there was no memory, may well succeed the next time. */
+	return status == 111 || status >= 256 ? -EIO : -EINVAL;
 }
 
 void

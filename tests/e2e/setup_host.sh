@@ -23,11 +23,11 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$top/up,workdir=$top/work" "$to
 mount -t proc proc "$top/host/proc"
 mount --rbind /dev "$top/host/dev"
 mount -t tmpfs none "$top/host/run"
+mount -t tmpfs none "$top/host/tmp"
 mkdir -p "$top/host/var/qmail" "$top/host$root" "$top/host$B"
 mount -t tmpfs none "$top/host/var/qmail"
 mount --rbind "$root" "$top/host$root"
 mount --rbind "$B" "$top/host$B"
-mount -t tmpfs none "$top/host/tmp"
 ip link set lo up 2>/dev/null || :
 exec chroot "$top/host" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin B="$B" "$script" --inside
 E

@@ -15,7 +15,7 @@
 
 #include "tests/unit/kit.h"
 
-#define ROUNDS_CHANGED 300
+#define ROUNDS_CHANGED 180
 
 /* --- calls that fail ------------------------------------------------------------------------- */
 
