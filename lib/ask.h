@@ -2,10 +2,10 @@
 /*
  * ask - one packet with a session record to ask.sock, one packet with the verdict back
  *
- * The socket is SOCK_SEQPACKET, so that a packet is whole or not there.  A plugin sends a record (record.h) whose `wants` names
- * the checks that it has no verdict of itself; the engine answers for all of them at once and closes, but for an answer with
- * a delay: that connection the engine keeps, so that a plugin which sleeps in poll(2) on it wakes when the engine ends, and the
- * engine sees when the plugin does.
+ * The socket is SOCK_SEQPACKET, so that a packet is whole or not there.  A plugin sends a record (record.h) whose
+ * `wants` names the checks that it has no verdict of itself; the engine answers for all of them at once and closes,
+ * but for an answer with a delay: that connection the engine keeps, so that a plugin which sleeps in poll(2) on it
+ * wakes when the engine ends, and the engine sees when the plugin does.
  *
  * Format of an answer, version 1, little endian, ASK_ANSWER_SIZE bytes:
  *	u32 magic, u16 version, u8 verdict, u8 check, u16 code, u8 flags, u8 zero, u32 delay in ms, u32 n, u32 max,
@@ -46,9 +46,10 @@ void ask_answer_encode(const struct ask_answer *a, uint8_t ret[ASK_ANSWER_SIZE])
 /* Returns 0, -EBADMSG or -EPROTO (version); values are checked; `ret` is untouched on failure. */
 int ask_answer_decode(const uint8_t *buf, size_t len, struct ask_answer *ret);
 
-/* Put `r` to DIR/ask.sock and have the answer by `until` at the latest.  Returns the descriptor of the connection, which the
- * caller closes when there is nothing more to wait for, or -errno: -ETIMEDOUT, -EAGAIN (so many ask that it can't take one
- * more), -ECONNREFUSED, -ENOENT, -ECONNRESET (it went without an answer), -EBADMSG, -EPROTO, ...; then `ret` is untouched. */
+/* Put `r` to DIR/ask.sock and have the answer by `until` at the latest.  Returns the descriptor of the connection,
+ * which the caller closes when there is nothing more to wait for, or -errno: -ETIMEDOUT, -EAGAIN (so many ask that it
+ * can't take one more), -ECONNREFUSED, -ENOENT, -ECONNRESET (it went without an answer), -EBADMSG, -EPROTO, ...; then
+ * `ret` is untouched. */
 int ask_engine(const char *dir, const struct record *r, mono_t until, struct ask_answer *ret);
 
 #endif

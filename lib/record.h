@@ -2,11 +2,10 @@
 /*
  * record - the session record: what a plugin knows of an SMTP session, in one packet
  *
- * A plugin sends it to event.sock after it has refused something by itself, and to ask.sock when it wants a verdict.  At most
- * RECORD_MAX bytes:
- * a fixed head, then fields of {tag, length, bytes}.  Texts of strangers are carried as they came, cut at
- * RECORD_TEXT_MAX; what was cut is told by the field's full length and a hash of the whole.  Unknown tags
- * are passed over, so that an older engine understands a newer plugin.
+ * A plugin sends it to event.sock after it has refused something by itself, and to ask.sock when it wants a verdict.
+ * At most RECORD_MAX bytes: a fixed head, then fields of {tag, length, bytes}.  Texts of strangers are carried as
+ * they came, cut at RECORD_TEXT_MAX; what was cut is told by the field's full length and a hash of the whole.
+ * Unknown tags are passed over, so that an older engine understands a newer plugin.
  *
  * Format, version 2, little endian:
  *	u32 magic, u16 version, u16 total length, u8 stage, u8 class, u8 check, u8 verdict, u16 code,

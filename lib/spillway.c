@@ -2,8 +2,8 @@
 /*
  * spillway - the client library: one question, one answer, a deadline
  *
- * It lives in programs that we know nothing of.  So: all is on the stack, no state between calls, no signal (MSG_NOSIGNAL),
- * descriptors are close-on-exec, above 2, and gone at the end, even when somebody cancels the thread.
+ * It lives in programs that we know nothing of.  So: all is on the stack, no state between calls, no signal
+ * (MSG_NOSIGNAL), descriptors are close-on-exec, above 2, and gone at the end, even when somebody cancels the thread.
  */
 #include "lib/spillway.h"
 
@@ -239,7 +239,8 @@ _Static_assert((int)SPILLWAY_PASS == (int)VERDICT_PASS && (int)SPILLWAY_REFUSE =
 	"verdicts have the numbers of the answer");
 _Static_assert(SPILLWAY_ID_MAX == ASK_ID_MAX, "ids have one length");
 
-#define CHECKS_TO_ASK ((unsigned)(SPILLWAY_CONCURRENCY | SPILLWAY_IPTHROTTLE | SPILLWAY_USERTHROTTLE | SPILLWAY_RCPTTHROTTLE))
+#define CHECKS_TO_ASK \
+	((unsigned)(SPILLWAY_CONCURRENCY | SPILLWAY_IPTHROTTLE | SPILLWAY_USERTHROTTLE | SPILLWAY_RCPTTHROTTLE))
 
 static int
 make_record(const struct spillway_session *s, struct record *ret)

@@ -5,10 +5,10 @@
  * Every function returns 0 when it was answered, or a negative errno when nobody could be asked; then the result says
  * "not too often" and "pass", so that a program that looks at the result alone goes on as if there were no limits.
  *
- * A call blocks until the answer is there, at most `deadline_ms` milliseconds (0: only if it need not wait).  It allocates
- * nothing, leaves no descriptor open, raises no signal, leaves errno as it was, and is no cancellation point.  All functions
- * may be called from several threads at once.  The sockets are looked for in /run/spillway, or in $SPILLWAY_RUN_DIR, which
- * setuid programs do not look at.
+ * A call blocks until the answer is there, at most `deadline_ms` milliseconds (0: only if it need not wait).  It
+ * allocates nothing, leaves no descriptor open, raises no signal, leaves errno as it was, and is no cancellation
+ * point.  All functions may be called from several threads at once.  The sockets are looked for in /run/spillway, or
+ * in $SPILLWAY_RUN_DIR, which setuid programs do not look at.
  */
 #ifndef SPILLWAY_H
 #define SPILLWAY_H
@@ -40,8 +40,9 @@ struct spillway_rate {
 };
 
 /* Count one mark for `value` in the class of limits `limit_class`, and tell whether that is too often.
- * -EINVAL: the class is empty, has a blank, or begins with "?" or "+"; the value is empty; either has a control character.
- * -EMSGSIZE: either is too long.  -ETIMEDOUT, -EAGAIN, -ECONNREFUSED, -ENOENT, -EBADMSG, ...: nobody there, or not in time. */
+ * -EINVAL: the class is empty, has a blank, or begins with "?" or "+"; the value is empty; either has a control
+ * character.  -EMSGSIZE: either is too long.  -ETIMEDOUT, -EAGAIN, -ECONNREFUSED, -ENOENT, -EBADMSG, ...: nobody is
+ * there, or not in time. */
 int spillway_rate(const char *limit_class, const char *value, int deadline_ms, struct spillway_rate *ret);
 
 /* The same without counting: would one more be too often?  `n` is without it. */

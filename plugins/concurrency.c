@@ -2,8 +2,8 @@
 /*
  * concurrency - connections that an address holds at once
  *
- * The question names the process of qmail-smtpd; the engine counts it until it ends, so this works under any server that
- * starts a process for a connection.
+ * The question names the process of qmail-smtpd; the engine counts it until it ends, so this works under any server
+ * that starts a process for a connection.
  */
 #include "plugins/plugin.h"
 

@@ -27,7 +27,8 @@ describe_session(const struct session *s, struct record *ret)
 	ret->text[RECORD_HOST] = record_text_of(getenv("TCPREMOTEHOST"));
 }
 
-/* One datagram, no answer: when the engine's queue is full the event is lost, and the refusal stands in the log alone. */
+/* One datagram, no answer: when the engine's queue is full the event is lost, and the refusal stands in the log
+ * alone. */
 bool
 engine_tell(const struct session *s, const struct check_ops *c)
 {

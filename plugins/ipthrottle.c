@@ -2,8 +2,8 @@
 /*
  * ipthrottle - connections, mails, or recipients of an address, by the stage that it stands at
  *
- * With IPSVDIR in the environment an address that is refused also gets an instruction file there, of the kind that ipsvd
- * takes for "deny, and forget it after the time of tcpsvd -t".  The engine says which addresses may be blocked.
+ * With IPSVDIR in the environment an address that is refused also gets an instruction file there, of the kind that
+ * ipsvd takes for "deny, and forget it after the time of tcpsvd -t".  The engine says which addresses may be blocked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,8 +56,9 @@ more(const struct session *s, const struct ask_answer *a)
 	return block_dir(s, a) != NULL ? " Blocking for 2 minutes." : "";
 }
 
-/* Mode 0200 is the message: not readable is "deny", writable is "forget it one day"; 0000 would deny for ever.  Hence no umask
- * from before the file is there.  What stands there is left alone: it may be a person's.  Returns 0 or -errno. */
+/* Mode 0200 is the message: not readable is "deny", writable is "forget it one day"; 0000 would deny for ever.  Hence
+ * no umask from before the file is there.  What stands there is left alone: it may be a person's.  Returns 0 or
+ * -errno. */
 static int
 put_block(const char *dir, const struct ip *ip)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The steps: guards, who is it, read the state, the checks that decide by themselves, one question to the engine for the others,
- * at most one line of reply, log.
+ * The steps: guards, who is it, read the state, the checks that decide by themselves, one question to the engine for
+ * the others, at most one line of reply, log.
  */
 #include <stddef.h>
 #include <stdlib.h>
@@ -39,9 +39,9 @@ base_name(const char *path)
 	return slash != NULL ? slash + 1 : path;
 }
 
-/* Where were we placed?  qmail-spp does not say, so what is set by now has to do.  It leaves the variables of the transaction
- * before: the second MAIL of a session looks like RCPT, and DATA always does.  That errs on the mild side: the connection
- * stays.  Who wants it exact uses the names of the stages. */
+/* Where were we placed?  qmail-spp does not say, so what is set by now has to do.  It leaves the variables of the
+ * transaction before: the second MAIL of a session looks like RCPT, and DATA always does.  That errs on the mild
+ * side: the connection stays.  Who wants it exact uses the names of the stages. */
 static enum stage
 stage_by_environment(void)
 {
@@ -96,8 +96,8 @@ concerns(const struct job *job, const struct session *s)
 	return job->only != NULL ? is_for(job->only, s) : s->class != CLASS_OWN || s->user != NULL;
 }
 
-/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read the boot id
- * costs more than to read the state. */
+/* Whole, and its lease not over.  That it is of this boot is asked later, and only where it matters: to read the boot
+ * id costs more than to read the state. */
 static void
 look_at_state(struct session *s)
 {
@@ -115,8 +115,8 @@ is_of_this_boot(const struct state *s)
 	return clock_boot_id(boot_id) == 0 && state_is_current(s, mono_now(), boot_id);
 }
 
-/* The one that we are run by the name of, or those that the state enables.  Without a state nobody says which are on: then
- * each is asked what counts without one. */
+/* The one that we are run by the name of, or those that the state enables.  Without a state nobody says which are on:
+ * then each is asked what counts without one. */
 static bool
 is_on(const struct check_ops *c, const struct session *s, const struct job *job)
 {

@@ -5,17 +5,17 @@
  * One executable; the name that it is run by says what it does: spillway-mail and its like run all checks that the
  * published state enables for that stage, a check's own name runs that check alone.
  *
- * Rules: it can only fail open.  Whatever happens, it exits 0 within PLUGIN_DEADLINE_MS (a tarpit sleeps after that, for
- * what the engine has granted), and prints one line or nothing: qmail-spp answers 451 to everybody when a plugin crashes, and
- * waits without limit when it hangs.  No allocation, no stdio, nothing linked but libc and lib/.  No byte from a stranger
- * in a reply; in the log only addresses and users that were printed anew.
+ * Rules: it can only fail open.  Whatever happens, it exits 0 within PLUGIN_DEADLINE_MS (a tarpit sleeps after that,
+ * for what the engine has granted), and prints one line or nothing: qmail-spp answers 451 to everybody when a plugin
+ * crashes, and waits without limit when it hangs.  No allocation, no stdio, nothing linked but libc and lib/.  No
+ * byte from a stranger in a reply; in the log only addresses and users that were printed anew.
  *
- * A check decides by what is at hand (`refuses`), or has the engine decide (`wants`).  The engine is asked once for all of
- * them, and only when none has refused by itself and its lease holds.
+ * A check decides by what is at hand (`refuses`), or has the engine decide (`wants`).  The engine is asked once for
+ * all of them, and only when none has refused by itself and its lease holds.
  *
- * To add a check: a number in lib/smtp.h, a file here with a `const struct check_ops check_NAME`, a line in check_table
- * (main.c), what the engine answers for it (controller/), a section in man/spillway-plugins.8, rows in tests/e2e/plugin.sh
- * or tests/e2e/throttle_plugin.sh.
+ * To add a check: a number in lib/smtp.h, a file here with a `const struct check_ops check_NAME`, a line in
+ * check_table (main.c), what the engine answers for it (controller/), a section in man/spillway-plugins.8, rows in
+ * tests/e2e/plugin.sh or tests/e2e/throttle_plugin.sh.
  */
 #ifndef PLUGINS_PLUGIN_H
 #define PLUGINS_PLUGIN_H
@@ -117,8 +117,8 @@ void put_user(struct text *t, const char *user);
 
 /* --- engine.c -------------------------------------------------------------------------------- */
 
-/* Tell it of a refusal that was decided here.  Never waits.  Returns whether an engine is there: then it has published the
- * state, in this boot. */
+/* Tell it of a refusal that was decided here.  Never waits.  Returns whether an engine is there: then it has
+ * published the state, in this boot. */
 bool engine_tell(const struct session *s, const struct check_ops *c);
 
 /* Put a->question, of which what is wanted is there.  Returns whether it was answered. */

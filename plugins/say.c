@@ -2,8 +2,8 @@
 /*
  * say - one line for the client, and lines for the log
  *
- * qmail-smtpd says nothing about a refusal by a plugin, so we do: in the words of the plugins that we replace, for people's
- * scripts read them.
+ * qmail-smtpd says nothing about a refusal by a plugin, so we do: in the words of the plugins that we replace, for
+ * people's scripts read them.
  */
 #include <poll.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 /*
  * tarpit - a delay at each recipient of a transaction behind the first TARPITCOUNT
  *
- * A process of qmail-smtpd is held meanwhile, and a server has only so many: so the engine grants the delay, or does not, and
- * without an engine nobody sleeps.
+ * A process of qmail-smtpd is held meanwhile, and a server has only so many: so the engine grants the delay, or does
+ * not, and without an engine nobody sleeps.
  */
 #include <poll.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ read_number(const char *name, const char *otherwise, uint64_t *ret)
 	return s != NULL && num_u64(s, ret) == 0;
 }
 
-/* `n` counts the recipients that are delayed, this one too.  By the first letter, as ra-plugins did: Normal, Medium, Hard. */
+/* `n` counts the recipients that are delayed, this one too.  By the first letter, as ra-plugins did: Normal, Medium,
+ * Hard. */
 static uint64_t
 delay_s(const char *how, uint64_t n)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The plugin in an environment of strangers.  Whatever they send: exit code 0, at most one reply in one write, and
- * not a byte of theirs in it; in the log only addresses and users that were printed anew; the record for the engine is whole, and the
- * engine is asked about nobody whom it does not concern.
+ * not a byte of theirs in it; in the log only addresses and users that were printed anew; the record for the engine
+ * is whole, and the engine is asked about nobody whom it does not concern.
  *
  * The plugin's files are included, with its system calls led to functions of ours.  Input: four bytes of options, then
  * strings with a NUL behind each (enum string), then the state file.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* A record from event.sock or ask.sock: what is decoded stays inside the packet and in range, and packs to the same record. */
+/* A record from event.sock or ask.sock: what is decoded stays inside the packet and in range, and packs to the same
+ * record. */
 #include "lib/bytes.h"
 #include "lib/record.h"
 #include "tests/fuzz/fuzz.h"

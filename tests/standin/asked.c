@@ -7,7 +7,8 @@
  *	          [--how answers|garbage|half|half-open|twice|drips|silent|closes|deaf]
  *
  * Binds DIR/ask.sock and DIR/rate.sock (removing what is there), tells each question on stdout, and answers as told:
- * asked.h.  Unless told otherwise sessions pass, and a mark is answered "0 1/10" (TEXT is without its end).  A refusal is of code 421.
+ * asked.h.  Unless told otherwise sessions pass, and a mark is answered "0 1/10" (TEXT is without its end).  A
+ * refusal is of code 421.
  *
  * Exit: 100 usage, 111 it could not be bound.
  */
@@ -182,7 +183,8 @@ main(int argc, char **argv)
 		(void)fprintf(stderr, "asked: %s: %s\n", argv[optind], strerror(-e));
 		return 111;
 	}
-	/* On a busy machine plugins should not run into their deadline on our account; without permission it is as it is. */
+	/* On a busy machine plugins should not run into their deadline on our account; without permission it is as it
+	 * is. */
 	(void)setpriority(PRIO_PROCESS, 0, -10);
 	for (;;)
 		asked_turn(&a);

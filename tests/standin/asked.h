@@ -2,8 +2,8 @@
 /*
  * asked - stands for the engine at ask.sock and rate.sock: says what it was asked, and answers as it was told to
  *
- * One question at a time, in the order in which they come; what is told is the promise that tests of the plugin and of the client
- * library rely on.  Connections that it does not close at once it holds, and tells when they end:
+ * One question at a time, in the order in which they come; what is told is the promise that tests of the plugin and
+ * of the client library rely on.  Connections that it does not close at once it holds, and tells when they end:
  *
  *	ask: rcpt stranger overload 0 0 pid=711 ip=192.0.2.1 wants=tarpit delay=2000      (told.h)
  *	rate: ?ip 192.0.2.1

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The client library: what it says is what was answered, and whatever the other side does, it comes back in time and leaves
- * nothing behind.
+ * The client library: what it says is what was answered, and whatever the other side does, it comes back in time and
+ * leaves nothing behind.
  *
  * The other side is tests/standin/asked.h in a process of its own.  Rows of the failure list: Q5 Q14.
  */
