@@ -88,6 +88,9 @@ blockset_everything_and_nothing(void **state)
 	put(s, "0.0.0.0/0", 10, "v4");
 	assert_string_equal(match(s, "192.0.2.1", 0), "v4");
 	assert_string_equal(match(s, "2001:db8::1", 0), "all");
+	put(s, "::/1", 5, "half");
+	assert_string_equal(match(s, "2001:db8::1", 0), "half");
+	assert_string_equal(match(s, "2001:db8::1", 5), "all");
 	blockset_free(s);
 	blockset_free(NULL);
 }
