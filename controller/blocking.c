@@ -38,11 +38,24 @@ flush(struct engine *e)
 	return true;
 }
 
+/* A file that tcpsvd reads lives longer than its timeout; a shorter one would have to deny, which is harder than what was
+ * decided: then rather nothing. */
+static bool
+is_too_short(struct engine *e, const struct block *block)
+{
+	const struct block_cfg *a = &e->config.blocks.actions;
+
+	return block->kind != BLOCK_DENY && a->ipsvd.dir[0] != '\0'
+		&& mono_since(turn_now(&e->turn), block->until) <= a->ipsvd.timeout_ms;
+}
+
 static void
 emit(struct engine *e, enum block_verb verb, const struct block *block)
 {
 	struct blocking *b = e->blocking;
 
+	if (verb == BLOCK_PUT && is_too_short(e, block))
+		return;
 	if (b->out.n == BLOCK_ORDER_ITEMS && !flush(e)) {
 		b->list_again = true; /* all of it, once the keeper listens again */
 		return;

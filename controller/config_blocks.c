@@ -60,6 +60,11 @@ const struct cfg_row config_tcprules_rows[] = {
 		.flags = CFG_RESTART | CFG_MAY_BE_EMPTY, .help = "what is made of them and of ours, for tcpserver -x" },
 	{ .name = "command", .type = CFG_PATH, .at = offsetof(struct block_cfg, tcprules.command),
 		.def_text = "/usr/bin/tcprules", .flags = CFG_RESTART, .help = "the tcprules that makes it" },
+	{ .name = "max_rules", .type = CFG_COUNT, .at = offsetof(struct block_cfg, tcprules.max_rules),
+		.min = 0, .max = 1000000, .def = 100000, .flags = CFG_RESTART,
+		.help = "rules of ours in it, at most; a range of 8 addresses is 8" },
+	{ .name = "widen", .type = CFG_BOOL, .at = offsetof(struct block_cfg, tcprules.widen), .def = false,
+		.flags = CFG_RESTART, .help = "over max_rules: deny whole networks with many blocks" },
 	{ 0 },
 };
 
@@ -88,6 +93,17 @@ note_wide(struct config_reader *r, const config_setting_t *s, const struct prote
 		config_note(r, s, "so wide that hardly anybody can be blocked");
 }
 
+/* What the keeper looks at once more.  Names are looked up by the engine alone. */
+static void
+protect_actions(struct config_blocks *c)
+{
+	_Static_assert(PROTECT_ALLOW_MAX <= BLOCK_PROTECTED_MAX, "all prefixes fit");
+	c->actions.protected.n = 0;
+	for (unsigned i = 0; i < c->n_allow; i++)
+		if (!c->allow[i].is_name)
+			c->actions.protected.p[c->actions.protected.n++] = c->allow[i].prefix;
+}
+
 void
 config_read_allow(struct config_reader *r, const config_setting_t *s)
 {
@@ -112,6 +128,7 @@ config_read_allow(struct config_reader *r, const config_setting_t *s)
 			continue;
 		note_wide(r, entry, &c->allow[c->n_allow++]);
 	}
+	protect_actions(c);
 }
 
 void
