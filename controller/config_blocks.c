@@ -93,17 +93,6 @@ note_wide(struct config_reader *r, const config_setting_t *s, const struct prote
 		config_note(r, s, "so wide that hardly anybody can be blocked");
 }
 
-/* What the keeper looks at once more.  Names are looked up by the engine alone. */
-static void
-protect_actions(struct config_blocks *c)
-{
-	_Static_assert(PROTECT_ALLOW_MAX <= BLOCK_PROTECTED_MAX, "all prefixes fit");
-	c->actions.protected.n = 0;
-	for (unsigned i = 0; i < c->n_allow; i++)
-		if (!c->allow[i].is_name)
-			c->actions.protected.p[c->actions.protected.n++] = c->allow[i].prefix;
-}
-
 void
 config_read_allow(struct config_reader *r, const config_setting_t *s)
 {
@@ -128,7 +117,6 @@ config_read_allow(struct config_reader *r, const config_setting_t *s)
 			continue;
 		note_wide(r, entry, &c->allow[c->n_allow++]);
 	}
-	protect_actions(c);
 }
 
 void
@@ -203,4 +191,15 @@ config_check_blocks(struct config_reader *r, const config_t *tree)
 		config_complain(r, config_lookup(tree, "blocks.ipsvd.timeout"), "tcpsvd counts whole seconds",
 			"whole seconds, as its -t");
 	note_no_effect(r, tree);
+}
+
+/* What the keeper looks at once more.  Names are looked up by the engine alone. */
+void
+config_protect_actions(struct config_blocks *c)
+{
+	_Static_assert(PROTECT_ALLOW_MAX <= BLOCK_PROTECTED_MAX, "all prefixes fit");
+	c->actions.protected.n = 0;
+	for (unsigned i = 0; i < c->n_allow; i++)
+		if (!c->allow[i].is_name)
+			c->actions.protected.p[c->actions.protected.n++] = c->allow[i].prefix;
 }

@@ -18,6 +18,9 @@ extern const struct cfg_row config_ipsvd_rows[], config_tcprules_rows[]; /* of s
 void config_read_allow(struct config_reader *r, const config_setting_t *s);
 void config_print_allow(FILE *f, const struct config *c);
 
+/* What the keeper looks at once more, out of the allow list: for config_resolve(). */
+void config_protect_actions(struct config_blocks *c);
+
 /* Rules across keys. */
 void config_check_blocks(struct config_reader *r, const config_t *tree);
 

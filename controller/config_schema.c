@@ -271,6 +271,7 @@ config_resolve(struct config *c, char *ret_missing, size_t cap)
 {
 	struct text missing = text_in(ret_missing, cap);
 
+	config_protect_actions(&c->blocks);
 	c->plugin_uids.n = c->operator_uids.n = c->operator_gids.n = 0;
 	for (unsigned i = 0; i < c->service.plugin_users.n; i++)
 		resolve_user(&c->plugin_uids, c->service.plugin_users.s[i], &missing);
