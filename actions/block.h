@@ -2,9 +2,10 @@
 /*
  * block - turning addresses away before an SMTP process is spent
  *
- * A block action brings a set of blocks into a form that the server in front of qmail-smtpd obeys: instruction files for tcpsvd,
- * rules for tcpserver.  It knows the whole of what is wanted (a struct blockset), reads what is there, and makes up the
- * difference, so that after a crash, and after somebody else's hand, the truth is read back.  What is not ours is never touched.
+ * A block action brings a set of blocks into a form that the server in front of qmail-smtpd obeys: instruction files
+ * for tcpsvd, rules for tcpserver.  It knows the whole of what is wanted (a struct blockset), reads what is there,
+ * and makes up the difference, so that after a crash, and after somebody else's hand, the truth is read back.  What
+ * is not ours is never touched.
  *
  * It runs in the keeper, as root: it gets addresses, prefixes, times and kinds; every text that it writes is its own.
  * All times are of the boot clock; an action that must write wall times converts them when it writes.
@@ -40,7 +41,8 @@ struct block_cfg {
 		char cdb[CFG_STRING_MAX];
 		char command[CFG_STRING_MAX]; /* tcprules */
 		int64_t max_rules; /* of ours, as tcprules counts them: a range of 8 addresses is 8; 0: 100,000 */
-		bool widen; /* over max_rules: deny whole networks with many blocks, not only the same addresses joined */
+		bool widen; /* over max_rules: deny whole networks with many blocks, not only the same addresses
+		 * joined */
 	} tcprules;
 };
 
@@ -48,7 +50,8 @@ struct block_status {
 	size_t ours; /* blocks in force by this action */
 	size_t foreign; /* files or rules of others that were passed over */
 	bool ok;
-	char text[200]; /* when not ok: why nothing is written; otherwise "", or which blocks it can't bring into force */
+	char text[200]; /* when not ok: why nothing is written; otherwise "", or which blocks it can't bring into
+	 * force */
 };
 
 struct block_ops {
@@ -58,12 +61,14 @@ struct block_ops {
 	/* Returns 0; -ENOENT when the configuration does not use it; or -Exxx with the reason. */
 	int (*init)(const struct block_cfg *cfg, void **ret_ctx, struct err *why);
 
-	/* One block has come, changed, or gone (`b` NULL: gone).  Quick: at most a file; an action that writes all at once remembers
-	 * that there is something to do.  `want` holds all that is wanted, this change included. */
-	void (*change)(void *ctx, const struct ip_prefix *p, const struct block *b, const struct blockset *want, mono_t now);
+	/* One block has come, changed, or gone (`b` NULL: gone).  Quick: at most a file; an action that writes all at
+	 * once remembers that there is something to do.  `want` holds all that is wanted, this change included. */
+	void (*change)(void *ctx, const struct ip_prefix *p, const struct block *b, const struct blockset *want,
+		mono_t now);
 
-	/* Do what is due: what change() remembered, retries, outdated ones.  Called at least once a second, and after each batch
-	 * of changes; must not take longer than 20 ms unless it starts a child that it looks after in later calls. */
+	/* Do what is due: what change() remembered, retries, outdated ones.  Called at least once a second, and after
+	 * each batch of changes; must not take longer than 20 ms unless it starts a child that it looks after in
+	 * later calls. */
 	void (*step)(void *ctx, const struct blockset *want, mono_t now);
 
 	/* Compare all of it with what is there, in steps that step() takes on with. */
@@ -78,8 +83,8 @@ struct block_ops {
 
 	void (*status)(void *ctx, struct block_status *ret);
 
-	/* Take back all that is ours (`all`), or what is outdated by the times in the files or rules themselves, without any memory:
-	 * for `spillway neutral --offline`. */
+	/* Take back all that is ours (`all`), or what is outdated by the times in the files or rules themselves,
+	 * without any memory: for `spillway neutral --offline`. */
 	int (*neutral)(void *ctx, bool all, struct err *why);
 
 	void (*free)(void *ctx); /* NULL is allowed; blocks stay in force until their time */

@@ -78,7 +78,8 @@ network_size(const struct ip_prefix *p, size_t i, size_t n, struct ip_prefix *re
 
 /* How many networks have at least `least` of them, and may be covered: what one pass with that would save. */
 static size_t
-cover(struct ip_prefix *p, size_t n, size_t least, size_t budget, bool (*may_cover)(const struct ip_prefix *p, void *arg),
+cover(struct ip_prefix *p, size_t n, size_t least, size_t budget,
+	bool (*may_cover)(const struct ip_prefix *p, void *arg),
 	void *arg)
 {
 	size_t to = 0, left = n;
@@ -100,11 +101,13 @@ cover(struct ip_prefix *p, size_t n, size_t least, size_t budget, bool (*may_cov
 }
 
 size_t
-compact(struct ip_prefix *p, size_t n, size_t budget, bool (*may_cover)(const struct ip_prefix *p, void *arg), void *arg)
+compact(struct ip_prefix *p, size_t n, size_t budget,
+	bool (*may_cover)(const struct ip_prefix *p, void *arg), void *arg)
 {
 	qsort(p, n, sizeof(p[0]), compare);
 	n = join(p, n);
-	/* 256 in a /24 would have joined; each pass takes the networks that are at least half as full as the one before. */
+	/* 256 in a /24 would have joined; each pass takes the networks that are at least half as full as the one
+	 * before. */
 	for (size_t least = 128; may_cover != NULL && n > budget && least >= COMPACT_HOSTS_MIN; least = least * 3 / 4)
 		n = cover(p, n, least, budget, may_cover, arg);
 	return n;

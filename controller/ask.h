@@ -2,10 +2,10 @@
 /*
  * ask - what plugins tell the engine, on event.sock
  *
- * Datagrams without answer.  When one comes, the socket is then looked at every few milliseconds until it has been quiet for a
- * while, instead of waiting to be woken: to wake a process on another cpu costs a plugin more than all else that it does.
- * Only the users of service.plugin_users are believed, as the kernel names them
- * (SCM_CREDENTIALS); the rest is counted and passed over.
+ * Datagrams without answer.  When one comes, the socket is then looked at every few milliseconds until it has been
+ * quiet for a while, instead of waiting to be woken: to wake a process on another cpu costs a plugin more than all
+ * else that it does. Only the users of service.plugin_users are believed, as the kernel names them (SCM_CREDENTIALS);
+ * the rest is counted and passed over.
  */
 #ifndef CONTROLLER_ASK_H
 #define CONTROLLER_ASK_H

@@ -2,11 +2,11 @@
 /*
  * block_order - blocks on their way from the engine to the keeper, and what the keeper tells of them
  *
- * Packets of fixed size on the same socketpair as other orders (order.h).  All items of a packet are checked before any is
- * carried out; no text goes this way but evidence ids of letters and digits.
+ * Packets of fixed size on the same socketpair as other orders (order.h).  All items of a packet are checked before
+ * any is carried out; no text goes this way but evidence ids of letters and digits.
  *
- * A whole list begins with BLOCK_BEGIN and ends with BLOCK_COMPLETE: what the keeper has and the list has not is taken back then.
- * Between lists single changes are told.  An engine that could not send a change begins a list anew.
+ * A whole list begins with BLOCK_BEGIN and ends with BLOCK_COMPLETE: what the keeper has and the list has not is
+ * taken back then. Between lists single changes are told.  An engine that could not send a change begins a list anew.
  */
 #ifndef CONTROLLER_BLOCK_ORDER_H
 #define CONTROLLER_BLOCK_ORDER_H

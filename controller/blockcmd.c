@@ -67,7 +67,8 @@ tell_result(struct batch *b, const json_t *r)
 	b->refused += !done;
 	if (b->all != NULL || (done && b->cli->file != NULL))
 		return;
-	(void)fprintf(done ? stdout : stderr, "%s%s: %s", done ? "" : "spillway: ", text_of(r, "prefix"), text_of(r, "text"));
+	(void)fprintf(done ? stdout : stderr, "%s%s: %s", done ? "" : "spillway: ", text_of(r, "prefix"),
+		text_of(r, "text"));
 	if (json_is_object(hit))
 		(void)fprintf(done ? stdout : stderr, " (%s: %s)", text_of(hit, "prefix"), text_of(hit, "reason"));
 	if (text_of(r, "within")[0] != '\0')
@@ -170,7 +171,8 @@ add_line(struct batch *b, char *line, unsigned number)
 	if (span != NULL && num_u64(span, &seconds) == 0 && seconds <= INT32_MAX)
 		for_ms = (int64_t)seconds * 1000;
 	else if (span != NULL && num_duration(span, &for_ms) < 0)
-		return cli_fail(0, "%s:%u: %s: not a duration; allowed: PREFIX [90s|10m|2h|1d|SECONDS]", b->cli->file, number,
+		return cli_fail(0, "%s:%u: %s: not a duration; allowed: PREFIX [90s|10m|2h|1d|SECONDS]", b->cli->file,
+			number,
 			span) != 0;
 	return add(b, prefix, for_ms);
 }
@@ -228,7 +230,8 @@ int
 ask_block(struct cli *cli, int argc, char **argv)
 {
 	if ((argc == 0) == (cli->file == NULL))
-		return cli_fail(CLI_USAGE, "block: allowed is block ADDRESS[/N]..., block --import FILE, block --fail2ban FILE");
+		return cli_fail(CLI_USAGE,
+			"block: allowed is block ADDRESS[/N]..., block --import FILE, block --fail2ban FILE");
 	return change(cli, "block", argc, argv);
 }
 
@@ -268,7 +271,8 @@ static const char *sort_key;
 static int
 compare(const void *a, const void *b)
 {
-	const json_t *x = json_object_get(*(json_t *const *)a, sort_key), *y = json_object_get(*(json_t *const *)b, sort_key);
+	const json_t *x = json_object_get(*(json_t *const *)a, sort_key), 
+		*y = json_object_get(*(json_t *const *)b, sort_key);
 
 	if (json_is_string(x))
 		return strcmp(json_string_value(x), json_string_value(y));
@@ -283,7 +287,8 @@ find_sort_key(const char *word)
 	static const struct {
 		const char *word, *key;
 	} keys[] = {
-		{ "until", "remaining_ms" }, { "since", "since" }, { "address", "prefix" }, { "times", "times" }, { "who", "who" },
+		{ "until", "remaining_ms" }, { "since", "since" }, { "address", "prefix" }, { "times", "times" },
+			{ "who", "who" },
 	};
 
 	for (size_t i = 0; word != NULL && i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -311,14 +316,16 @@ print_block(const json_t *b)
 	char left[NUM_TEXT_MAX], next[NUM_TEXT_MAX];
 
 	num_age_format(number_of(b, "remaining_ms"), left);
-	(void)printf("%-24s %-8s for another %-8s %s", text_of(b, "prefix"), text_of(b, "kind"), left, text_of(b, "who"));
+	(void)printf("%-24s %-8s for another %-8s %s", text_of(b, "prefix"), text_of(b, "kind"), left,
+		text_of(b, "who"));
 	if (json_is_true(json_object_get(b, "by_person"))) {
 		(void)printf(": %s [%s]\n", text_of(b, "reason")[0] != '\0' ? text_of(b, "reason") : "no reason given",
 			text_of(b, "id"));
 		return;
 	}
 	num_age_format(number_of(b, "next_ms"), next);
-	(void)printf(" %lld/%lld, %lld before, next time %s [%s]\n", (long long)number_of(b, "n"), (long long)number_of(b, "max"),
+	(void)printf(" %lld/%lld, %lld before, next time %s [%s]\n", (long long)number_of(b, "n"),
+		(long long)number_of(b, "max"),
 		(long long)number_of(b, "times"), next, text_of(b, "id"));
 }
 
@@ -409,7 +416,8 @@ static int
 change_allowed(struct cli *cli, const char *entry, bool set)
 {
 	int code = CLI_OK;
-	json_t *reply = client_ask(cli, json_pack("{s:s, s:s, s:b}", "command", "allow", "entry", entry, "add", set), &code);
+	json_t *reply = client_ask(cli, json_pack("{s:s, s:s, s:b}", "command", "allow", "entry", entry, "add", set),
+		&code);
 
 	if (reply == NULL)
 		return code;
@@ -436,5 +444,6 @@ ask_allow(struct cli *cli, int argc, char **argv)
 		return check_allowed(cli, argv[1]);
 	if (argc == 2 && (strcmp(argv[0], "add") == 0 || strcmp(argv[0], "remove") == 0))
 		return change_allowed(cli, argv[1], argv[0][0] == 'a');
-	return cli_fail(CLI_USAGE, "allow: allowed is allow list, allow add ENTRY, allow remove ENTRY, allow check ADDRESS[/N]");
+	return cli_fail(CLI_USAGE,
+		"allow: allowed is allow list, allow add ENTRY, allow remove ENTRY, allow check ADDRESS[/N]");
 }

@@ -168,7 +168,8 @@ put(struct blocker *b, const struct block *block, mono_t now)
 		return;
 	}
 	if (b->list != NULL)
-		(void)blockset_put(b->list, block); /* does not fit: taken back at the end, a weaker block, not a wrong one */
+		(void)blockset_put(b->list, block); /* does not fit: taken back at the end, a weaker block, not a
+		 * wrong one */
 	const struct block *old = blockset_find(b->set, &block->prefix);
 	if (old != NULL && old->until.ms == block->until.ms && old->kind == block->kind
 		&& memcmp(old->id, block->id, sizeof(old->id)) == 0)
@@ -322,7 +323,8 @@ blocker_report(struct blocker *b, int fd, bool anew, mono_t now)
 		if (!all && memcmp(&r, &a->report, sizeof(r)) == 0)
 			continue;
 		a->report = r;
-		(void)send(fd, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL); /* an engine that does not listen is told again */
+		(void)send(fd, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL); /* an engine that does not listen is told
+		 * again */
 	}
 }
 

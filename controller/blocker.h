@@ -19,8 +19,8 @@
 
 struct blocker;
 
-/* Open the actions that the configuration uses; one that can't be opened is told and tried again.  `cfg` is borrowed.  Returns 0
- * or -ENOMEM. */
+/* Open the actions that the configuration uses; one that can't be opened is told and tried again.  `cfg` is borrowed.
+ * Returns 0 or -ENOMEM. */
 int blocker_new(const struct block_cfg *cfg, struct blocker **ret);
 void blocker_free(struct blocker *b); /* NULL is allowed; blocks stay in force until their time */
 

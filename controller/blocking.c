@@ -38,8 +38,8 @@ flush(struct engine *e)
 	return true;
 }
 
-/* A file that tcpsvd reads lives longer than its timeout; a shorter one would have to deny, which is harder than what was
- * decided: then rather nothing. */
+/* A file that tcpsvd reads lives longer than its timeout; a shorter one would have to deny, which is harder than what
+ * was decided: then rather nothing. */
 static bool
 is_too_short(struct engine *e, const struct block *block)
 {
@@ -115,7 +115,8 @@ row_of(const struct engine *e, const struct blocks_record *r, bool ended, mono_t
 	struct store_block row = {
 		.prefix = r->block.prefix, .kind = r->block.kind, .until = { wall.ms + left },
 		.began = { wall.ms + left - r->length_ms }, .until_mono = r->block.until, .length_ms = r->length_ms,
-		.by_person = r->by_person, .is_wide = r->is_wide, .n = r->n, .max = r->max, .step = r->step, .times = r->times,
+		.by_person = r->by_person, .is_wide = r->is_wide, .n = r->n, .max = r->max, .step = r->step,
+		.times = r->times,
 	};
 
 	memcpy(row.id, r->block.id, sizeof(row.id));
@@ -130,7 +131,8 @@ static struct blocks_record
 record_of(const struct store_block *row)
 {
 	struct blocks_record r = {
-		.block = { .prefix = row->prefix, .kind = row->kind }, .length_ms = row->length_ms, .by_person = row->by_person,
+		.block = { .prefix = row->prefix, .kind = row->kind }, .length_ms = row->length_ms,
+			.by_person = row->by_person,
 		.is_wide = row->is_wide, .n = row->n, .max = row->max, .step = row->step, .times = row->times,
 	};
 
@@ -161,12 +163,14 @@ log_change(const struct blocking *b, const struct blocks_change *c)
 	ip_prefix_format(&r->block.prefix, prefix);
 	num_age_format(r->length_ms, span);
 	if (c->event != BLOCKS_ENDED)
-		log_info("blocks", "%s%s %s for %s: %s, %u/%u, step %u, %u before, %s", dry, blocking_kind_name(r->block.kind), prefix, span,
+		log_info("blocks", "%s%s %s for %s: %s, %u/%u, step %u, %u before, %s", dry,
+			blocking_kind_name(r->block.kind), prefix, span,
 			r->who, r->n, r->max, r->step, r->times, r->block.id);
 	else if (c->end == BLOCKS_END_PROTECTED)
 		log_info("blocks", "%s%s is free: %s", dry, prefix, protect_reason_text(c->protect));
 	else
-		log_info("blocks", "%s%s is free: %s", dry, prefix, c->end == BLOCKS_END_TIME ? "its time is over" : "unblocked");
+		log_info("blocks", "%s%s is free: %s", dry, prefix, c->end == BLOCKS_END_TIME
+			? "its time is over" : "unblocked");
 }
 
 uint64_t
@@ -212,8 +216,8 @@ is_in_force(const struct blocking *b)
 	return false;
 }
 
-/* The marks have done their work: the next connection after the block begins anew.  Where nothing is written they go on counting,
- * for then the limit is all that keeps him off. */
+/* The marks have done their work: the next connection after the block begins anew.  Where nothing is written they go
+ * on counting, for then the limit is all that keeps him off. */
 static void
 forget_marks(struct engine *e, const struct admit_result *a)
 {
@@ -309,7 +313,8 @@ on_found(const char *name, const struct ip *addresses, size_t n, void *arg)
 {
 	struct engine *e = arg;
 
-	(void)protect_set_name(e->blocking->protect, name, addresses, n); /* no longer on the list: none of our business */
+	(void)protect_set_name(e->blocking->protect, name, addresses, n); /* no longer on the list: none of our
+	 * business */
 }
 
 static void
@@ -363,7 +368,8 @@ look_at_sources(struct engine *e, mono_t now)
 
 /* --- from the store -------------------------------------------------------------------------- */
 
-/* What is left of it: by the boot clock when it is the same boot; else by the wall clock, but never more than it was given. */
+/* What is left of it: by the boot clock when it is the same boot; else by the wall clock, but never more than it was
+ * given. */
 static int64_t
 remaining(const struct engine *e, const struct store_block *b, mono_t now)
 {
@@ -440,7 +446,8 @@ tell_budget(struct blocking *b, mono_t now)
 	struct blocks_state s = blocks_state(b->blocks, now);
 
 	if (s.is_over && !b->told_budget)
-		log_warning("blocks", "no more new blocks: %s; whoever blocks that many is more likely wrong than right",
+		log_warning("blocks",
+			"no more new blocks: %s; whoever blocks that many is more likely wrong than right",
 			blocks_verdict_text(s.over));
 	else if (!s.is_over && b->told_budget)
 		log_info("blocks", "new blocks are made again; %llu were not", (unsigned long long)s.not_done_ever);
@@ -504,7 +511,8 @@ blocking_open(struct engine *e, struct err *why)
 	e->blocking = b;
 	if (b == NULL || (b->scratch = calloc(1, sizeof(*b->scratch))) == NULL
 		|| getrandom(key, sizeof(key), 0) != sizeof(key) || protect_new(LOGINS_MAX, key, &b->protect) < 0
-		|| blocks_new((size_t)e->config.blocks.max, (size_t)e->config.blocks.remember, key, b->protect, &b->blocks) < 0
+		|| blocks_new((size_t)e->config.blocks.max, (size_t)e->config.blocks.remember, key, b->protect,
+		&b->blocks) < 0
 		|| resolve_new(e->base, on_found, e, &b->resolve) < 0)
 		return err_set(why, -ENOMEM, "no memory for blocks");
 	b->restore_by = mono_after(now, RESTORE_PATIENCE_MS);
@@ -541,7 +549,8 @@ describe_actions(const struct blocking *b)
 
 		if (r->valid == BLOCK_ORDER_MAGIC && r->used)
 			(void)json_array_append_new(all, json_pack("{s:s, s:b, s:s, s:I, s:I, s:I}", "name",
-				block_table[i]->name, "ok", r->ok, "text", r->text, "ours", (json_int_t)r->ours, "foreign",
+				block_table[i]->name, "ok", r->ok, "text", r->text, "ours", (json_int_t)r->ours,
+				"foreign",
 				(json_int_t)r->foreign, "refused", (json_int_t)r->refused));
 	}
 	return all;
@@ -553,8 +562,11 @@ blocking_describe(struct engine *e)
 	const struct blocking *b = e->blocking;
 	struct blocks_state s = blocks_state(b->blocks, turn_now(&e->turn));
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:s, s:I, s:b, s:b, s:o}", "count", (json_int_t)s.count, "by_person",
-		(json_int_t)s.by_person, "remembered", (json_int_t)s.remembered, "clients", (json_int_t)s.clients, "over_budget",
-		s.is_over, "budget", s.is_over ? blocks_verdict_text(s.over) : "", "not_done", (json_int_t)s.not_done_ever,
+	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:s, s:I, s:b, s:b, s:o}", "count", (json_int_t)s.count,
+		"by_person",
+		(json_int_t)s.by_person, "remembered", (json_int_t)s.remembered, "clients", (json_int_t)s.clients,
+		"over_budget",
+		s.is_over, "budget", s.is_over ? blocks_verdict_text(s.over) : "", "not_done",
+		(json_int_t)s.not_done_ever,
 		"dry_run", b->dry_run, "restored", b->restored, "actions", describe_actions(b));
 }

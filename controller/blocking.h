@@ -2,11 +2,12 @@
 /*
  * blocking - what the engine does about blocks: evidence in, orders to the keeper out, all of it on record
  *
- * blocks.c decides and protect.c says who never; this file brings them what happens (limits.c, commands), and carries out what
- * they decide: an order to the keeper, a row for the database, a line in the log.  Part of the engine (engine_state.h).
+ * blocks.c decides and protect.c says who never; this file brings them what happens (limits.c, commands), and carries
+ * out what they decide: an order to the keeper, a row for the database, a line in the log.  Part of the engine
+ * (engine_state.h).
  *
- * Orders go in packets.  When the keeper does not take one, nothing is remembered of single changes: the whole list is told
- * again, as it is told at the start, once what is stored has been read.
+ * Orders go in packets.  When the keeper does not take one, nothing is remembered of single changes: the whole list
+ * is told again, as it is told at the start, once what is stored has been read.
  */
 #ifndef CONTROLLER_BLOCKING_H
 #define CONTROLLER_BLOCKING_H

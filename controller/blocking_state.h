@@ -45,8 +45,8 @@ struct blocking {
 	struct log_memory sources_memory;
 };
 
-/* blocking.c: carry out a change.  Returns the id of the message that makes it durable, when that is wanted; 0: it is not on its
- * way.  Take the allow list anew.  The index of an entry that a person has added, or -ENOENT. */
+/* blocking.c: carry out a change.  Returns the id of the message that makes it durable, when that is wanted; 0: it is
+ * not on its way.  Take the allow list anew.  The index of an entry that a person has added, or -ENOENT. */
 uint64_t blocking_carry_out(struct engine *e, const struct blocks_change *c, bool durable, mono_t now);
 void blocking_take_allow(struct engine *e);
 int blocking_find_allow(const struct blocking *b, const char *entry);

@@ -207,10 +207,14 @@ add_block(const struct store_block *b, void *arg)
 	char prefix[IP_PREFIX_TEXT_MAX];
 
 	ip_prefix_format(&b->prefix, prefix);
-	(void)json_array_append_new(arg, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I}",
-		"prefix", prefix, "kind", kinds[b->kind], "id", b->id, "began", past_wall(b->began), "until", past_wall(b->until),
-		"ended", past_wall(b->ended), "who", b->who, "reason", b->reason, "by_person", b->by_person, "wide", b->is_wide,
-		"n", (json_int_t)b->n, "max", (json_int_t)b->max, "step", (json_int_t)b->step, "times", (json_int_t)b->times,
+	(void)json_array_append_new(arg,
+		json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I}",
+		"prefix", prefix, "kind", kinds[b->kind], "id", b->id, "began", past_wall(b->began), "until",
+		past_wall(b->until),
+		"ended", past_wall(b->ended), "who", b->who, "reason", b->reason, "by_person", b->by_person, "wide",
+		b->is_wide,
+		"n", (json_int_t)b->n, "max", (json_int_t)b->max, "step", (json_int_t)b->step, "times",
+		(json_int_t)b->times,
 		"length_ms", (json_int_t)b->length_ms));
 	return true;
 }
@@ -224,13 +228,16 @@ print_blocks(const json_t *blocks)
 	json_array_foreach(blocks, i, b) {
 		bool over = json_is_string(json_object_get(b, "ended"));
 
-		(void)printf("%s: %s %s [%s]\n", field(b, "prefix"), over ? "was blocked," : "is blocked,", field(b, "kind"), field(b, "id"));
+		(void)printf("%s: %s %s [%s]\n", field(b, "prefix"), over ? "was blocked," : "is blocked,", field(b,
+			"kind"), field(b, "id"));
 		if (json_is_true(json_object_get(b, "by_person")))
 			(void)printf("  by     %s: %s\n", field(b, "who"), field(b, "reason"));
 		else
-			(void)printf("  by     rule %s, %lld/%lld; step %lld, %lld times before\n", field(b, "who"), number(b, "n"),
+			(void)printf("  by     rule %s, %lld/%lld; step %lld, %lld times before\n", field(b, "who"),
+				number(b, "n"),
 				number(b, "max"), number(b, "step"), number(b, "times"));
-		(void)printf("  from   %s\n  until  %s%s\n", field(b, "began"), over ? field(b, "ended") : field(b, "until"),
+		(void)printf("  from   %s\n  until  %s%s\n", field(b, "began"), over ? field(b, "ended") : field(b,
+			"until"),
 			over ? "" : "; then it ends by itself, `spillway blocks` tells what comes next");
 	}
 }
@@ -264,7 +271,8 @@ explain_id(const struct cli *cli, struct store *s, const char *id, json_t *refus
 		r = store_refusals(s, id, NULL, REFUSALS_SHOWN, add_refusal, refusals, why);
 	if (r == 0 && cli->json) {
 		json_t *all = is_episode ? json_pack("{s:o, s:O}", "episode", episode_json(&e), "refusals", refusals)
-					 : json_pack("{s:o, s:O, s:O}", "offence", o.id[0] != '\0' ? offence_json(&o) : json_null(),
+					 : json_pack("{s:o, s:O, s:O}", "offence", o.id[0] != '\0' ? offence_json(&o)
+					 : json_null(),
 						 "blocks", blocks, "refusals", refusals);
 
 		cli_print_json(all);

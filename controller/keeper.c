@@ -181,8 +181,8 @@ take_orders(struct keeper *k, mono_t now)
 
 /* --- children -------------------------------------------------------------------------------- */
 
-/* All descriptors but the standard ones and those of `keep`: directories of root's, our ends of the others' sockets, and
- * whatever an action has open. */
+/* All descriptors but the standard ones and those of `keep`: directories of root's, our ends of the others' sockets,
+ * and whatever an action has open. */
 static void
 close_others(const int *keep, size_t n)
 {

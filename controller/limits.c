@@ -308,6 +308,7 @@ limits_describe(const struct engine *e)
 	for (int i = CHECK_CONCURRENCY; i < CHECK_TARPIT; i++)
 		(void)json_object_set_new(refused, check_name((enum check)i), json_integer((json_int_t)l->refused[i]));
 	return json_pack("{s:o, s:o, s:o, s:i, s:o, s:o}", "asked", asked_describe(l->asked), "refused", refused,
-		"held", held_describe(l->held), "offences", (int)offence_count(l->offences), "table", describe_table(l->rate),
+		"held", held_describe(l->held), "offences", (int)offence_count(l->offences), "table",
+		describe_table(l->rate),
 		"kept", marks_describe(l->marks));
 }

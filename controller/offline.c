@@ -87,8 +87,8 @@ neutralise(const char *home)
 	return result;
 }
 
-/* Blocks end at their own time; what is past it is cleared away, and with --all the others too.  Returns 0 or -Exxx after
- * telling. */
+/* Blocks end at their own time; what is past it is cleared away, and with --all the others too.  Returns 0 or -Exxx
+ * after telling. */
 static int
 end_blocks(const struct block_cfg *cfg, bool all)
 {

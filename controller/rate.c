@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The table is an array of blocks of one size, so that memory can't fragment and what one key gives up any other can take.  A
- * key's first block holds its marks until there are too many; then they move to a chain of blocks, oldest first, and the
- * key's block holds both ends of it.  Which blocks are keys, and which of these have changed, stands in bitmaps beside.
+ * The table is an array of blocks of one size, so that memory can't fragment and what one key gives up any other can
+ * take.  A key's first block holds its marks until there are too many; then they move to a chain of blocks, oldest
+ * first, and the key's block holds both ends of it.  Which blocks are keys, and which of these have changed, stands
+ * in bitmaps beside.
  *
- * Marks are the low 32 bits of the clock's milliseconds.  A difference of two of them is right for 49 days; windows are at
- * most 24 days, and rate_sweep() has freed what is older long before it could look young again.
+ * Marks are the low 32 bits of the clock's milliseconds.  A difference of two of them is right for 49 days; windows
+ * are at most 24 days, and rate_sweep() has freed what is older long before it could look young again.
  */
 #include "controller/rate.h"
 
@@ -327,8 +328,8 @@ is_idle(const struct rate *r, const struct key *k, mono_t now)
 	return age(newest(r, k), now) >= s->window;
 }
 
-/* How near its limit, in thousandths; above 1000: over it.  Marks that are out by now may count still: an estimate that is
- * too high at worst. */
+/* How near its limit, in thousandths; above 1000: over it.  Marks that are out by now may count still: an estimate
+ * that is too high at worst. */
 static int64_t
 load_of(const struct rate *r, const struct key *k, mono_t now)
 {

@@ -4,26 +4,32 @@
  *
  * Pure: no clock, no I/O, no globals, no allocation after rate_new().  Same calls, same answers.
  *
- * A limit says: of the values that match this pattern, each may have `count` marks in every window of `window_ms`.  Limits
- * stand in classes; of a class the first limit whose pattern matches counts, and classes are separate name spaces.
+ * A limit says: of the values that match this pattern, each may have `count` marks in every window of `window_ms`.
+ * Limits stand in classes; of a class the first limit whose pattern matches counts, and classes are separate name
+ * spaces.
  *
  * Modes of a class
- *	window	the exact sliding window.  A mark counts for window_ms, at `now` those with now - mark < window_ms.  Refused
- *		marks count too: who goes on hammering stays refused.  The newest count + 1 marks are kept, which makes the
+ *	window	the exact sliding window.  A mark counts for window_ms,
+ at `now` those with now - mark < window_ms.  Refused
+ *		marks count too: who goes on hammering stays refused.  The newest count + 1 marks are kept,
+ which makes the
  *		verdict exact; the n of an answer is exact up to count + 1 and stays there.
  *	leaky	the same, but a mark that is refused is not kept: one gets in again as soon as the oldest is out.
- *	gcra	a token bucket: `count` at once, then one every window_ms / count (the generic cell rate algorithm, ITU-T
+ *	gcra	a token bucket: `count` at once, then one every window_ms / count (the generic cell rate
+ *		algorithm,
+ ITU-T
  *		I.371).  Refused marks do not count.  n is the level of the bucket, rounded up.
  *
- * Addresses.  An IPv6 address is counted by its /64, and with it its /56 and /48 are charged, which may have RATE_56_TIMES
- * and RATE_48_TIMES the count: who rotates through a network gets no further than that (after Knot DNS's rate limiting, which
- * charges several prefixes with a multiplier each).  ::ffff:a.b.c.d is a.b.c.d.
+ * Addresses.  An IPv6 address is counted by its /64, and with it its /56 and /48 are charged, which may have
+ * RATE_56_TIMES and RATE_48_TIMES the count: who rotates through a network gets no further than that (after Knot
+ * DNS's rate limiting, which charges several prefixes with a multiplier each).  ::ffff:a.b.c.d is a.b.c.d.
  *
- * Memory is what rate_new() is given, in blocks of RATE_BLOCK bytes and 4 bytes of index for each: one for a key with up to
- * RATE_INLINE marks, another for each further RATE_CHAINED.  The hash is keyed, so that nobody can prepare collisions.  In a full
- * table a new key takes the place of the least loaded of some that are looked at, never of one that is over its limit; when all
- * that were looked at are over, new keys share one: addresses by their /24 or /48, other values by a hash.  A key that can't
- * get the block it needs for one more mark loses its oldest: a full table is more lenient, never stricter.
+ * Memory is what rate_new() is given, in blocks of RATE_BLOCK bytes and 4 bytes of index for each: one for a key with
+ * up to RATE_INLINE marks, another for each further RATE_CHAINED.  The hash is keyed, so that nobody can prepare
+ * collisions.  In a full table a new key takes the place of the least loaded of some that are looked at, never of one
+ * that is over its limit; when all that were looked at are over, new keys share one: addresses by their /24 or /48,
+ * other values by a hash.  A key that can't get the block it needs for one more mark loses its oldest: a full table
+ * is more lenient, never stricter.
  */
 #ifndef CONTROLLER_RATE_H
 #define CONTROLLER_RATE_H
@@ -85,13 +91,14 @@ int rate_class_find(const struct rate_cfg *cfg, const char *name, size_t len);
 
 struct rate;
 
-/* `memory` bytes (at least RATE_MEMORY_MIN) are taken at once, and touched, so that a flood can't find them missing.  `key`
- * keys the hash: random, and the same for as long as dumps shall be understood.  Returns 0, -EINVAL or -ENOMEM. */
+/* `memory` bytes (at least RATE_MEMORY_MIN) are taken at once, and touched, so that a flood can't find them missing.
+ * `key` keys the hash: random, and the same for as long as dumps shall be understood.  Returns 0, -EINVAL or
+ * -ENOMEM. */
 int rate_new(uint64_t memory, const uint8_t key[RATE_KEY_SIZE], struct rate **ret);
 void rate_free(struct rate *r); /* NULL is allowed */
 
-/* Take other limits.  `cfg` is borrowed and must stay as it is until the next call.  Limits that are the same as before, in
- * name of class, mode, pattern, window and count, keep their marks. */
+/* Take other limits.  `cfg` is borrowed and must stay as it is until the next call.  Limits that are the same as
+ * before, in name of class, mode, pattern, window and count, keep their marks. */
 void rate_configure(struct rate *r, const struct rate_cfg *cfg);
 
 enum rate_verdict {
@@ -111,8 +118,8 @@ struct rate_answer {
 	uint64_t fingerprint; /* of the key: the same value under the same limit has the same */
 };
 
-/* A question in three steps, so that a server that has many at hand lets the memory of one arrive while it reads the next:
- * rate_find() all, rate_prefetch() all, rate_mark() all. */
+/* A question in three steps, so that a server that has many at hand lets the memory of one arrive while it reads the
+ * next: rate_find() all, rate_prefetch() all, rate_mark() all. */
 struct rate_question {
 	enum rate_verdict found; /* RATE_OK: go on; else it is the answer */
 	const struct rate_limit *limit;
@@ -157,8 +164,8 @@ struct rate_dump {
 	uint32_t mark[RATE_DUMP_MARKS_MAX];
 };
 
-/* The next key that has changed since it was last given.  `cursor` begins at 0 and is kept by the caller; returns false after
- * the last block, then begin anew with 0 when there is time again. */
+/* The next key that has changed since it was last given.  `cursor` begins at 0 and is kept by the caller; returns
+ * false after the last block, then begin anew with 0 when there is time again. */
 bool rate_dump_next(struct rate *r, size_t *cursor, mono_t now, struct rate_dump *ret);
 
 /* Give it back after it could not be passed on. */
@@ -167,8 +174,8 @@ void rate_dump_again(struct rate *r, const struct rate_dump *d);
 /* All keys have changed: what was passed on is lost. */
 void rate_dump_all(struct rate *r);
 
-/* Put a key back, as it was `age_ms` ago by a clock that showed `then` at that time.  Marks that came since are kept.  What is
- * out of its window, of a limit that is not configured, or does not fit, is passed over. */
+/* Put a key back, as it was `age_ms` ago by a clock that showed `then` at that time.  Marks that came since are kept.
+ * What is out of its window, of a limit that is not configured, or does not fit, is passed over. */
 void rate_load(struct rate *r, const struct rate_dump *d, mono_t then, int64_t age_ms, mono_t now);
 
 #endif

@@ -142,7 +142,8 @@ begin_blocks(struct recorder *r, uint64_t id)
 	r->blocks.allows_told = false;
 }
 
-/* What is in the backlog is newer than what is in the database, and told by the one who asks: so it is written first. */
+/* What is in the backlog is newer than what is in the database, and told by the one who asks: so it is written
+ * first. */
 static bool
 may_tell_blocks(const struct recorder *r)
 {
@@ -172,8 +173,8 @@ send_allow(const struct store_allow *allow, void *arg)
 	return r->blocks.allows_told;
 }
 
-/* As many as the socket takes; the allow list first, for it says what may not be blocked.  An entry that is told twice does no
- * harm. */
+/* As many as the socket takes; the allow list first, for it says what may not be blocked.  An entry that is told
+ * twice does no harm. */
 static void
 tell_blocks(struct recorder *r)
 {
@@ -358,7 +359,8 @@ turn(struct recorder *r)
 	mono_t now = mono_now();
 	int64_t wait_marks;
 	struct pollfd p[2] = {
-		{ .fd = r->engine, .events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0) | (may_tell_blocks(r) ? POLLOUT : 0)) },
+		{ .fd = r->engine, .events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0) | (may_tell_blocks(r)
+			? POLLOUT : 0)) },
 		{ .fd = r->marks.fd, .events = recorder_marks_events(&r->marks, now, &wait_marks) },
 	};
 	bool work = r->n > 0 || r->store == NULL || r->asked != 0;

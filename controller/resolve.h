@@ -2,8 +2,8 @@
 /*
  * resolve - the addresses of names, looked up by a process of its own
  *
- * A name server that does not answer stops nobody here: the child has RESOLVE_DEADLINE_MS for all names, and what it did not
- * find out by then is as if it had not been asked.
+ * A name server that does not answer stops nobody here: the child has RESOLVE_DEADLINE_MS for all names, and what it
+ * did not find out by then is as if it had not been asked.
  */
 #ifndef CONTROLLER_RESOLVE_H
 #define CONTROLLER_RESOLVE_H

@@ -114,7 +114,8 @@ print_blocks(const json_t *b)
 		(long long)number_of(b, "by_person"), is_true(b, "dry_run") ? "; dry run: nothing is written" : "",
 		is_true(b, "over_budget") ? "; no new ones: " : "", text_of(b, "budget"));
 	json_array_foreach(json_object_get(b, "actions"), i, a)
-		(void)printf("          %s: %s%s%s; %lld in force\n", text_of(a, "name"), is_true(a, "ok") ? "ok" : "NOT WRITTEN",
+		(void)printf("          %s: %s%s%s; %lld in force\n", text_of(a, "name"), is_true(a, "ok")
+		? "ok" : "NOT WRITTEN",
 			text_of(a, "text")[0] != '\0' ? ": " : "", text_of(a, "text"), (long long)number_of(a, "ours"));
 }
 

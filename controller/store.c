@@ -39,8 +39,8 @@ static const char *const sql[STATEMENTS] = {
 			  " (SELECT max(id) FROM refusal) - ? ORDER BY id LIMIT " TRIM_STEP ")",
 	[TRIM_OFFENCES] = "DELETE FROM offence WHERE id IN (SELECT id FROM offence WHERE id <="
 			  " (SELECT max(id) FROM offence) - ? ORDER BY id LIMIT " TRIM_STEP ")",
-	[PUT_BLOCK] = "INSERT OR REPLACE INTO block (prefix, kind, name, began, until, ended, until_mono, boot_id, length_ms,"
-		      " who, reason, person, wide, n, max, step, times)"
+	[PUT_BLOCK] = "INSERT OR REPLACE INTO block (prefix, kind, name, began, until, ended, until_mono, boot_id,"
+		      " length_ms, who, reason, person, wide, n, max, step, times)"
 		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_ALLOW] = "INSERT OR REPLACE INTO allow (entry, at, who) VALUES (?, ?, ?)",
 	[DROP_ALLOW] = "DELETE FROM allow WHERE entry = ?",
@@ -85,8 +85,8 @@ static const char schema_2[] =
 
 static const char schema_3[] =
 	"BEGIN IMMEDIATE;"
-	"CREATE TABLE block (prefix TEXT PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, began INTEGER NOT NULL,"
-	" until INTEGER NOT NULL, ended INTEGER NOT NULL, until_mono INTEGER NOT NULL, boot_id BLOB NOT NULL,"
+	"CREATE TABLE block (prefix TEXT PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL,"
+	" began INTEGER NOT NULL, until INTEGER NOT NULL, ended INTEGER NOT NULL, until_mono INTEGER NOT NULL, boot_id BLOB NOT NULL,"
 	" length_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, person INTEGER NOT NULL,"
 	" wide INTEGER NOT NULL, n INTEGER NOT NULL, max INTEGER NOT NULL, step INTEGER NOT NULL,"
 	" times INTEGER NOT NULL) WITHOUT ROWID;"
@@ -576,7 +576,8 @@ store_history(struct store *s, wall_t since, bool (*each)(const struct store_cha
 int
 store_find_episode(struct store *s, const char *id, struct store_episode *ret, struct err *why)
 {
-	sqlite3_stmt *st = store_query(s, "SELECT id, began, ended, peak, reason, refused FROM episode WHERE id = ?", why);
+	sqlite3_stmt *st = store_query(s, "SELECT id, began, ended, peak, reason, refused FROM episode WHERE id = ?",
+		why);
 
 	if (st == NULL)
 		return -EIO;

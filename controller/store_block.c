@@ -7,8 +7,8 @@
 #include "controller/store_sql.h"
 #include "lib/array.h"
 
-#define COLUMNS "prefix, kind, name, began, until, ended, until_mono, boot_id, length_ms, who, reason, person, wide, n, max," \
-		" step, times"
+#define COLUMNS "prefix, kind, name, began, until, ended, until_mono, boot_id, length_ms, who, reason, person, wide," \
+		" n, max, step, times"
 
 int
 store_put_block(struct store *s, const struct store_block *b, struct err *why)

@@ -9,8 +9,9 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 
-/* Call `each` for every ban of a fail2ban database (of version 0.10 on) that is in force at `now`, with what is left of it; bans for
- * ever have a year.  It returns false to stop.  The file is opened read-only.  Returns 0 or -Exxx with the reason. */
+/* Call `each` for every ban of a fail2ban database (of version 0.10 on) that is in force at `now`, with what is left
+ * of it; bans for ever have a year.  It returns false to stop.  The file is opened read-only.  Returns 0 or -Exxx
+ * with the reason. */
 int store_import_fail2ban(const char *path, wall_t now, bool (*each)(const char *prefix, int64_t left_ms, void *arg),
 	void *arg, struct err *why);
 

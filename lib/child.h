@@ -34,10 +34,10 @@ struct child_spec {
 	int in; /* its stdin, or -1: /dev/null; stays the caller's */
 	char *out, *err; /* buffers for stdout and stderr, which must live as long as the child */
 	size_t out_cap, err_cap;
-	/* NULL, or work for the child to do first, with 0, 1 and 2 in place and all others to be closed at its exec.  Returns
-	 * CHILD_GO_ON, or the exit code to end with instead of becoming the program.  It gets a copy of all memory
-	 * (fork), so the caller must have no other thread.  A program that can't be run is then told on the child's
-	 * stderr, with exit code 127, and not by child_start(). */
+	/* NULL, or work for the child to do first, with 0, 1 and 2 in place and all others to be closed at its exec.
+	 * Returns CHILD_GO_ON, or the exit code to end with instead of becoming the program.  It gets a copy of all
+	 * memory (fork), so the caller must have no other thread.  A program that can't be run is then told on the
+	 * child's stderr, with exit code 127, and not by child_start(). */
 	int (*prepare)(void *arg);
 	void *arg;
 };

@@ -224,7 +224,8 @@ consult(const struct session *s, const struct job *job)
 	if (!s->state_ok)
 		return; /* without a fresh state there is no engine */
 	if (first == NULL) {
-		if (s->user != NULL && s->ip_known && s->stage == STAGE_MAIL && (s->state.flags & STATE_TELL_LOGINS) != 0)
+		if (s->user != NULL && s->ip_known && s->stage == STAGE_MAIL
+			&& (s->state.flags & STATE_TELL_LOGINS) != 0)
 			engine_tell_login(s);
 		return;
 	}

@@ -91,7 +91,8 @@ extern const struct check_ops check_tarpit;
 /* From here on nothing can hurt qmail: signals and a timer end the process with exit code 0. */
 void guard_start(void);
 
-/* It is decided: what the engine is told of, the client shall hear as well, so the end is put off for what little is left to do. */
+/* It is decided: what the engine is told of, the client shall hear as well, so the end is put off for what little is
+ * left to do. */
 void guard_decided(void);
 
 /* Put the end off: PLUGIN_DEADLINE_MS from `ms` milliseconds on. */
