@@ -86,8 +86,8 @@ static const char schema_2[] =
 static const char schema_3[] =
 	"BEGIN IMMEDIATE;"
 	"CREATE TABLE block (prefix TEXT PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL,"
-	" began INTEGER NOT NULL, until INTEGER NOT NULL, ended INTEGER NOT NULL, until_mono INTEGER NOT NULL, boot_id BLOB NOT NULL,"
-	" length_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, person INTEGER NOT NULL,"
+	" began INTEGER NOT NULL, until INTEGER NOT NULL, ended INTEGER NOT NULL, until_mono INTEGER NOT NULL,"
+	" boot_id BLOB NOT NULL, length_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, person INTEGER NOT NULL,"
 	" wide INTEGER NOT NULL, n INTEGER NOT NULL, max INTEGER NOT NULL, step INTEGER NOT NULL,"
 	" times INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX block_name ON block (name);"
