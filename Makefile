@@ -57,7 +57,7 @@ PROBES := $(patsubst %.c,$(B)/%.o,$(wildcard probes/*.c))
 ACTIONS := $(patsubst %.c,$(B)/%.o,$(wildcard actions/*.c))
 MAINS := controller/spillwayd.c controller/spillway.c
 # What only the command needs.
-CLI := $(wildcard $(addprefix controller/,client.c offline.c show.c past.c doctor*.c setup*.c))
+CLI := $(wildcard $(addprefix controller/,client.c raterclient.c offline.c show.c past.c blockcmd.c store_import.c explain.c doctor*.c setup*.c))
 CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 PLUGIN := $(patsubst %.c,$(B)/plugin/%.o,$(wildcard plugins/*.c) \
 	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c ask.c dial.c rundir.c \
@@ -123,7 +123,8 @@ $(B)/spillway-plugin: $(PLUGIN)
 $(B)/standin/%: $(B)/tests/standin/%.o $(B)/lib.a
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(B)/lib.a -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(filter-out %/lib.a,$(filter %.a,$^)) $(B)/lib.a -o $@
+$(B)/standin/blockctl: $(B)/actions.a
 
 SIM := $(B)/tests/sim/sim.o
 $(B)/unit/%: $(B)/tests/unit/%.o $(SIM) $(ARCHIVES)
@@ -240,7 +241,7 @@ $(B)/bench-empty: tests/bench/plugins/empty.c
 	$(Q)$(PLUGIN_CC) $(PLUGIN_CFLAGS) $(PLUGIN_LDFLAGS) $< -o $@
 
 .PHONY: bench
-bench: ## cost of a plugin, cost and speed of watching a queue, simulated days
+bench: ## cost of a plugin, of watching a queue, of a decision; simulated days
 	@tests/setup.sh bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(STANDIN) $(BENCH) $(B)/bench-empty
 	@B=$(B) tests/bench/bench.sh

@@ -6,8 +6,8 @@
  * wrongly after a crash, because the truth is read back.  apply() and neutral() can be called again and
  * again.  It knows nothing of probes, nor of why something is wanted.
  *
- * To add one: write actions/NAME.c with a `const struct action_ops action_NAME`, add it to actions/table.c, a section in
- * man/spillway.conf.5, and a test in tests/unit/test_NAME.c.
+ * To add one: write actions/NAME.c with a `const struct action_ops action_NAME`, add it to actions/table.c, a
+ * section in man/spillway.conf.5, and a test in tests/unit/test_NAME.c.
  */
 #ifndef ACTIONS_ACTION_H
 #define ACTIONS_ACTION_H

@@ -2,10 +2,10 @@
 /*
  * flag - control/overloaded, for plugins that know nothing but the file
  *
- * The file may be an operator's at any moment, and an operator's is never removed nor written over.  Looking first is not
- * enough: somebody may touch it between the look and the deed.  So a flag is raised with a rename that replaces nothing,
- * and dropped by moving it aside, where nobody touches it, looking at it there, and putting it back when it was not
- * ours.
+ * The file may be an operator's at any moment, and an operator's is never removed nor written over.  Looking
+ * first is not enough: somebody may touch it between the look and the deed.  So a flag is raised with a rename
+ * that replaces nothing, and dropped by moving it aside, where nobody touches it, looking at it there, and
+ * putting it back when it was not ours.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -73,13 +73,13 @@ ask_bind(const char *path, int type, struct err *why)
 
 /* --- records --------------------------------------------------------------------------------- */
 
-static bool
-is_believed(const struct ask *a, const struct ucred *who)
+bool
+ask_is_believed(const struct config_ids *uids, uid_t uid)
 {
-	for (unsigned i = 0; i < a->uids->n; i++)
-		if (a->uids->id[i] == who->uid)
+	for (unsigned i = 0; i < uids->n; i++)
+		if (uids->id[i] == uid)
 			return true;
-	return who->uid == geteuid(); /* when all run as one user: tests, demo */
+	return uid == geteuid(); /* when all run as one user: tests, demo */
 }
 
 /* One datagram.  Returns its length or -1; `ret_who` as the kernel says. */
@@ -116,7 +116,7 @@ drain(struct ask *a)
 	int i;
 
 	for (i = 0; i < RECORDS_A_TURN && (n = receive(a->fd, buf, &who)) >= 0; i++) {
-		if (!is_believed(a, &who)) {
+		if (!ask_is_believed(a->uids, who.uid)) {
 			a->foreign++;
 		} else if (record_decode(buf, (size_t)n, &rec) < 0) {
 			a->malformed++;

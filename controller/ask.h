@@ -12,6 +12,8 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
 
 #include "controller/config.h"
 #include "lib/record.h"
@@ -29,8 +31,11 @@ void ask_free(struct ask *a);
 /* {"believed": ..., "foreign": ..., "malformed": ...}.  Caller owns the reference. */
 json_t *ask_describe(const struct ask *a);
 
+/* Is this one of the users whose plugins are believed, or our own? */
+bool ask_is_believed(const struct config_ids *uids, uid_t uid);
+
 /* Make a socket of ours at `path`: replaces a dead one, refuses to take over a living one (-EADDRINUSE).  `type` is
- * SOCK_DGRAM or SOCK_STREAM.  Returns the descriptor, non-blocking, mode 0666, or -Exxx. */
+ * SOCK_DGRAM, SOCK_STREAM or SOCK_SEQPACKET.  Returns the descriptor, non-blocking, mode 0666, or -Exxx. */
 int ask_bind(const char *path, int type, struct err *why);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * cli - what the parts of the command `spillway` share
  *
- * Private to spillway.c and its commands: client.c asks the daemon, show.c prints what it says, past.c reads
- * the database, offline.c acts without either, doctor.c and setup.c look at the host.
+ * Private to spillway.c and its commands: client.c asks the daemon, raterclient.c the rate service, show.c prints
+ * what it says, past.c reads the database, offline.c acts without either, doctor.c and setup.c look at the host.
  */
 #ifndef CONTROLLER_CLI_H
 #define CONTROLLER_CLI_H
@@ -14,7 +14,7 @@
 
 #include "controller/config.h"
 
-/* Exit codes: a contract with scripts. */
+/* Exit codes: a contract with scripts.  Those of `rate` and `peek` are raterclient's: 0, 1, 2. */
 enum cli_exit {
 	CLI_OK = 0, /* yes, done */
 	CLI_NO = 1,
@@ -31,17 +31,19 @@ struct cli {
 	const char *run_dir; /* $SPILLWAY_RUN_DIR, else of the configuration */
 
 	/* options of the commands; NULL, 0 or false when not given */
-	const char *reason, *service;
+	const char *reason, *service, *kind, *sort, *file;
 	int64_t for_ms, since_ms;
-	bool offline, yes, undo, effective;
+	bool offline, yes, undo, effective, all, export_list, fail2ban;
 	struct cfg_list homes;
 };
 
 /* Arguments after the command's name. */
 typedef int cli_command(struct cli *cli, int argc, char **argv);
 
-cli_command show_status, show_probes, ask_force, ask_reload, ask_neutral;
-cli_command past_history, past_explain;
+cli_command show_status, show_probes, show_limits;
+cli_command ask_force, ask_reload, ask_neutral, ask_reset, rate_ask, rate_peek_only;
+cli_command past_history, explain_run;
+cli_command ask_block, ask_unblock, show_blocks, ask_allow;
 cli_command doctor_run, setup_run;
 
 /* "spillway: sentence" to stderr; returns `code`. */
@@ -50,12 +52,17 @@ int cli_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)
 /* Print JSON and its newline to stdout. */
 void cli_print_json(const json_t *j);
 
-/* Ask the daemon.  Takes the request.  Returns its reply (a new reference) with "ok" true, or NULL after telling what is
- * wrong; then *ret_code is the exit code. */
+/* Ask the daemon.  Takes the request.  Returns its reply (a new reference) with "ok" true, or NULL after
+ * telling what is wrong; then *ret_code is the exit code. */
 json_t *client_ask(const struct cli *cli, json_t *request, int *ret_code);
 
 /* The same without a word: whatever the daemon says, "ok" or not, or NULL and why it could not be asked. */
 json_t *client_exchange(const char *run_dir, json_t *request, struct err *why);
+
+/* past.c: open the database for reading, or tell why not and return the exit code; a time in JSON, null for none. */
+struct store;
+int past_open(const struct cli *cli, struct store **ret);
+json_t *past_wall(wall_t t);
 
 /* End leased effects without the daemon. */
 int offline_neutral(struct cli *cli);

@@ -172,10 +172,22 @@ int
 ask_force(struct cli *cli, int argc, char **argv)
 {
 	if (argc != 1)
-		return cli_fail(CLI_USAGE, "force: allowed is force LEVEL, one of normal, busy, overloaded, critical, auto");
+		return cli_fail(CLI_USAGE,
+			"force: allowed is force LEVEL, one of normal, busy, overloaded, critical, auto");
 	return ask_and_tell(cli,
 		with_span(cli, json_pack("{s:s, s:s}", "command", "force", "level", argv[0])),
 		strcmp(argv[0], "auto") == 0 ? "the level is decided by the readings again" : "forced");
+}
+
+int
+ask_reset(struct cli *cli, int argc, char **argv)
+{
+	if (argc != 2)
+		return cli_fail(CLI_USAGE, "reset: allowed is reset CLASS VALUE");
+	json_t *request = json_pack("{s:s, s:s, s:s}", "command", "reset", "class", argv[0], "value", argv[1]);
+	if (request == NULL)
+		return cli_fail(CLI_USAGE, "reset: class and value must be UTF-8");
+	return ask_and_tell(cli, request, "forgotten");
 }
 
 int

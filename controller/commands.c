@@ -2,8 +2,8 @@
 /*
  * commands - what can be asked of the engine: one table of name, right, and handler
  *
- * A request is {"command": NAME, ...}.  A reply has "ok"; when that is false "error", a sentence, and "code", the exit code
- * that `spillway` ends with: 1 no, 100 wrong request or no right, 111 can't be done now.
+ * A request is {"command": NAME, ...}.  A reply has "ok"; when that is false "error", a sentence, and "code",
+ * the exit code that `spillway` ends with: 1 no, 100 wrong request or no right, 111 can't be done now.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +14,8 @@
 #include "lib/num.h"
 #include "lib/text.h"
 #include "lib/version.h"
+
+#define RATE_BLOCK_COST (RATE_BLOCK + 4) /* with its part of the index */
 
 struct call {
 	const json_t *request;
@@ -136,8 +138,8 @@ run_status(struct engine *e, const struct call *call)
 
 	(void)call;
 	return json_pack(
-		"{s:b, s:s, s:i, s:I, s:s, s:o, s:I, s:b, s:o, s:o, s:s, s:i, s:b, s:s?, s:I, s:I, s:o, s:o, s:o, s:o, s:o,"
-		" s:o, s:o}",
+		"{s:b, s:s, s:i, s:I, s:s, s:o, s:I, s:b, s:o, s:o, s:s, s:i, s:b, s:s?, s:I, s:I, s:o, s:o, s:o,"
+		" s:o, s:o, s:o, s:o, s:o, s:o}",
 		"ok", 1, "version", SPILLWAY_VERSION, "pid", (int)getpid(),
 		"uptime_ms", (json_int_t)mono_since(e->started, now),
 		"level", level_name(e->stance.level), "since", describe_wall(since),
@@ -149,8 +151,8 @@ run_status(struct engine *e, const struct call *call)
 		(json_int_t)(e->episode.on ? e->episode.refused : 0),
 		"override", override != NULL ? override : json_null(),
 		"readings", describe_readings(e, now), "homes", describe_flags(e),
-		"store", journal_describe(e->journal), "config", describe_config(e),
-		"events", ask_describe(e->ask), "control", control_describe(e->control));
+		"store", journal_describe(e->journal), "config", describe_config(e), "limits", limits_describe(e),
+		"blocks", blocking_describe(e), "events", ask_describe(e->ask), "control", control_describe(e->control));
 }
 
 static json_t *
@@ -228,6 +230,113 @@ run_reload(struct engine *e, const struct call *call)
 	return NULL;
 }
 
+/* --- blocks ---------------------------------------------------------------------------------- */
+
+static json_t *
+run_block(struct engine *e, const struct call *call)
+{
+	return blocking_put(e, call->request, call->who, call->client);
+}
+
+static json_t *
+run_unblock(struct engine *e, const struct call *call)
+{
+	return blocking_remove(e, call->request, call->who, call->client);
+}
+
+static json_t *
+run_blocks(struct engine *e, const struct call *call)
+{
+	return blocking_list(e, call->request);
+}
+
+static json_t *
+run_allow(struct engine *e, const struct call *call)
+{
+	return blocking_allow(e, call->request, call->who, call->client);
+}
+
+static json_t *
+run_allowed(struct engine *e, const struct call *call)
+{
+	return blocking_allowed(e, call->request);
+}
+
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static const char *const mode_names[] = {
+	[RATE_WINDOW] = "window", [RATE_LEAKY] = "leaky", [RATE_GCRA] = "gcra",
+};
+
+static json_t *
+describe_class(const struct rate_cfg *cfg, const struct rate_class *c)
+{
+	json_t *keys = json_array();
+
+	for (unsigned i = c->first; i < c->first + c->n; i++) {
+		const struct rate_limit *l = &cfg->limit[i];
+		json_t *pattern = json_string(l->pattern);
+
+		(void)json_array_append_new(keys, json_pack("{s:o, s:I, s:I}",
+			"pattern", pattern != NULL ? pattern : json_string("(not UTF-8)"),
+			"window_ms", (json_int_t)l->window_ms, "count", (json_int_t)l->count));
+	}
+	return json_pack("{s:s, s:s, s:o}", "name", c->name, "mode", mode_names[c->mode], "keys", keys);
+}
+
+static json_t *
+describe_counters(const struct rate *rate)
+{
+	struct rate_stats s = rate_stats(rate);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "keys", (json_int_t)s.keys,
+		"memory_used", (json_int_t)(s.blocks_used * RATE_BLOCK_COST),
+		"memory", (json_int_t)(s.blocks * RATE_BLOCK_COST), "marks", (json_int_t)s.marks,
+		"over", (json_int_t)s.over, "evicted", (json_int_t)s.evicted, "shared", (json_int_t)s.shared,
+		"lost_marks", (json_int_t)s.lost_marks);
+}
+
+static json_t *
+run_limits(struct engine *e, const struct call *call)
+{
+	const struct rate_cfg *cfg = limits_in_force(e);
+	json_t *classes = json_array();
+
+	(void)call;
+	for (unsigned i = 0; i < cfg->n_classes; i++)
+		(void)json_array_append_new(classes, describe_class(cfg, &cfg->class[i]));
+	return json_pack("{s:b, s:o, s:{s:o, s:o}, s:o}", "ok", 1, "classes", classes, "counted",
+		"plugins", describe_counters(e->limits.rate), "clients", describe_counters(e->limits.clients),
+		"clients", rateserve_describe(e->rateserve));
+}
+
+static bool
+forget(struct rate *rate, int class, const json_t *value)
+{
+	struct rate_question q;
+
+	rate_find(rate, class, json_string_value(value), json_string_length(value), &q);
+	return q.found == RATE_OK && rate_reset(rate, &q);
+}
+
+/* Both of what plugins and of what clients counted: a person who resets means that it shall be admitted again. */
+static json_t *
+run_reset(struct engine *e, const struct call *call)
+{
+	const json_t *class = json_object_get(call->request, "class"), *value = json_object_get(call->request, "value");
+
+	if (!json_is_string(class) || !json_is_string(value))
+		return refuse(100, "reset: class and value are needed");
+	int i = rate_class_find(limits_in_force(e), json_string_value(class), json_string_length(class));
+	if (i < 0)
+		return refuse(100, "class not found; `spillway limits` lists them");
+	bool plugins = forget(e->limits.rate, i, value), clients = forget(e->limits.clients, i, value);
+	if (!plugins && !clients)
+		return refuse(1, "there were no marks of it");
+	log_info("rate", "%s forgot the marks of %s %s", call->who, json_string_value(class), json_string_value(value));
+	return json_pack("{s:b}", "ok", 1);
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 
 static const struct command commands[] = {
@@ -236,6 +345,13 @@ static const struct command commands[] = {
 	{ "force", true, run_force },
 	{ "neutral", true, run_neutral },
 	{ "reload", true, run_reload },
+	{ "block", true, run_block },
+	{ "unblock", true, run_unblock },
+	{ "blocks", false, run_blocks },
+	{ "allow", true, run_allow },
+	{ "allowed", false, run_allowed },
+	{ "limits", false, run_limits },
+	{ "reset", true, run_reset },
 };
 
 static bool
@@ -288,6 +404,7 @@ commands_handle(const json_t *request, const struct control_peer *peer, uint64_t
 			tell_off(e, peer->uid, who, name);
 			return refuse(100, "only root and service.operators may change anything");
 		}
+		/* cppcheck-suppress returnDanglingLifetime ; no handler keeps its call */
 		return commands[i].run(e, &call);
 	}
 	return refuse(100, "no such command");

@@ -10,220 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/config_blocks.h"
+#include "controller/config_limits.h"
 #include "controller/config_report.h"
+#include "controller/config_value.h"
 #include "lib/array.h"
 #include "lib/num.h"
 #include "lib/text.h"
-
-/* --- values ---------------------------------------------------------------------------------- */
-
-static void
-allowed_numbers(const struct cfg_row *row, char ret[CONFIG_ALLOWED_MAX])
-{
-	char min[NUM_TEXT_MAX], max[NUM_TEXT_MAX];
-
-	if (row->type == CFG_DURATION) {
-		num_duration_format(row->min, min);
-		num_duration_format(row->max, max);
-		(void)snprintf(ret, CONFIG_ALLOWED_MAX, "a duration from %s to %s, like \"90s\" or \"10m\"", min, max);
-	} else if (row->type == CFG_SIZE) {
-		num_size_format((uint64_t)row->min, min);
-		num_size_format((uint64_t)row->max, max);
-		(void)snprintf(ret, CONFIG_ALLOWED_MAX, "a size from %s to %s, like \"200M\"", min, max);
-	} else {
-		(void)snprintf(ret, CONFIG_ALLOWED_MAX, "a whole number from %lld to %lld", (long long)row->min,
-			(long long)row->max);
-	}
-}
-
-static bool
-is_integer(const config_setting_t *s)
-{
-	int type = config_setting_type(s);
-
-	return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
-}
-
-/* A duration in milliseconds: "90s", or a number of seconds. */
-static int
-duration_of(const config_setting_t *s, int64_t *ret)
-{
-	if (config_setting_type(s) == CONFIG_TYPE_STRING)
-		return num_duration(config_setting_get_string(s), ret);
-	if (is_integer(s))
-		return __builtin_mul_overflow(config_setting_get_int64(s), 1000, ret) ? -ERANGE : 0;
-	if (config_setting_type(s) == CONFIG_TYPE_FLOAT) {
-		double v = config_setting_get_float(s) * 1000;
-
-		if (!(fabs(v) < 1e15))
-			return -ERANGE;
-		*ret = llround(v); /* 1.001 is a little less than that in binary */
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static int
-size_of(const config_setting_t *s, int64_t *ret)
-{
-	uint64_t v;
-
-	if (config_setting_type(s) == CONFIG_TYPE_STRING) {
-		int r = num_size(config_setting_get_string(s), &v);
-
-		if (r < 0)
-			return r;
-		if (v > INT64_MAX)
-			return -ERANGE;
-		*ret = (int64_t)v;
-		return 0;
-	}
-	if (!is_integer(s))
-		return -EINVAL;
-	*ret = config_setting_get_int64(s);
-	return 0;
-}
-
-static void
-read_number(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, void *at)
-{
-	char allowed[CONFIG_ALLOWED_MAX];
-	int64_t v = 0;
-	int e;
-
-	allowed_numbers(row, allowed);
-	if (row->type == CFG_DURATION)
-		e = duration_of(s, &v);
-	else if (row->type == CFG_SIZE)
-		e = size_of(s, &v);
-	else if ((e = is_integer(s) ? 0 : -EINVAL) == 0)
-		v = config_setting_get_int64(s);
-	if (e == -EINVAL)
-		config_complain(r, s, "not of that form", allowed);
-	else if (e == -ERANGE || v > row->max)
-		config_complain(r, s, "too large", allowed);
-	else if (v < row->min)
-		config_complain(r, s, "too small", allowed);
-	else if (row->type == CFG_SIZE)
-		*(uint64_t *)at = (uint64_t)v;
-	else
-		*(int64_t *)at = v;
-}
-
-static void
-read_choice(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, int *at)
-{
-	char allowed[CONFIG_ALLOWED_MAX];
-	struct text t = text_in(allowed, sizeof(allowed));
-	const char *word = config_setting_get_string(s);
-
-	for (int i = 0; row->choices[i] != NULL; i++) {
-		if (word != NULL && strcmp(word, row->choices[i]) == 0) {
-			*at = i;
-			return;
-		}
-		text_puts(&t, i > 0 ? ", \"" : "\"");
-		text_puts(&t, row->choices[i]);
-		text_putc(&t, '"');
-	}
-	config_complain(r, s, "not one of the words", allowed);
-}
-
-static bool
-is_path(const struct cfg_row *row)
-{
-	return row->type == CFG_PATH || row->type == CFG_PATHS;
-}
-
-/* One name or path into `at`; `s` is the setting to complain about. */
-static bool
-read_string(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, const char *text,
-	char at[CFG_STRING_MAX])
-{
-	const char *allowed = is_path(row) ? "an absolute path of less than 200 printable characters"
-					   : "a name of less than 200 printable characters";
-	bool empty = text != NULL && text[0] == '\0';
-
-	if (text == NULL) {
-		config_complain(r, s, "not a text", allowed);
-	} else if (empty && (row->flags & CFG_MAY_BE_EMPTY) == 0) {
-		config_complain(r, s, "empty", allowed);
-	} else if (!empty && !text_is_plain(text)) {
-		config_complain(r, s, "has control or 8-bit characters", allowed);
-	} else if (!empty && is_path(row) && text[0] != '/') {
-		config_complain(r, s, "not an absolute path", allowed);
-	} else if (text_copy(at, CFG_STRING_MAX, text) < 0) {
-		config_complain(r, s, "too long", allowed);
-	} else {
-		return true;
-	}
-	return false;
-}
-
-static void
-read_list(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, struct cfg_list *at)
-{
-	const char *single = config_setting_get_string(s); /* "a" for [ "a" ], "" for [ ] */
-	int type = config_setting_type(s);
-	struct cfg_list list = { 0 };
-
-	if (single == NULL && type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST) {
-		config_complain(r, s, "not a list", "[ \"a\", \"b\" ]");
-		return;
-	}
-	if (single != NULL && single[0] != '\0') {
-		list.n = 1;
-		if (read_string(r, s, row, single, list.s[0]))
-			*at = list;
-		return;
-	}
-	int n = single != NULL ? 0 : config_setting_length(s);
-	if (n > CFG_LIST_MAX) {
-		config_complain(r, s, "too long", "a list of at most 16");
-		return;
-	}
-	for (int i = 0; i < n; i++) {
-		const char *text = config_setting_get_string_elem(s, i);
-
-		if (text != NULL && text[0] == '\0')
-			config_complain(r, s, "has an empty element", "[ \"a\", \"b\" ]");
-		else if (read_string(r, s, row, text, list.s[list.n]))
-			list.n++;
-	}
-	if (n == 0 && (row->flags & CFG_MAY_BE_EMPTY) == 0)
-		config_complain(r, s, "empty", "a list with at least one element");
-	else
-		*at = list;
-}
-
-static void
-read_value(struct config_reader *r, const config_setting_t *s, const struct cfg_row *row, void *at)
-{
-	switch (row->type) {
-	case CFG_DURATION:
-	case CFG_SIZE:
-	case CFG_COUNT:
-		read_number(r, s, row, at);
-		break;
-	case CFG_BOOL:
-		if (config_setting_type(s) != CONFIG_TYPE_BOOL)
-			config_complain(r, s, "not of that form", "true, false");
-		else
-			*(bool *)at = config_setting_get_bool(s) != 0;
-		break;
-	case CFG_CHOICE:
-		read_choice(r, s, row, at);
-		break;
-	case CFG_NAME:
-	case CFG_PATH:
-		(void)read_string(r, s, row, config_setting_get_string(s), at);
-		break;
-	case CFG_NAMES:
-	case CFG_PATHS:
-		read_list(r, s, row, at);
-		break;
-	}
-}
 
 /* --- levels ---------------------------------------------------------------------------------- */
 
@@ -237,11 +30,11 @@ read_mark(struct config_reader *r, const config_setting_t *s, enum reading_unit 
 	int64_t v = 0;
 	double d;
 
-	if (text && unit == UNIT_SECONDS && duration_of(s, &v) == 0) {
+	if (text && unit == UNIT_SECONDS && config_duration(s, &v) == 0) {
 		d = (double)v / 1000;
-	} else if (text && unit == UNIT_BYTES && size_of(s, &v) == 0) {
+	} else if (text && unit == UNIT_BYTES && config_size(s, &v) == 0) {
 		d = (double)v;
-	} else if (is_integer(s)) {
+	} else if (config_is_integer(s)) {
 		d = (double)config_setting_get_int64(s);
 	} else if (config_setting_type(s) == CONFIG_TYPE_FLOAT) {
 		d = config_setting_get_float(s);
@@ -336,7 +129,7 @@ find_row(const struct cfg_row *row, const char *name)
 	return NULL;
 }
 
-/* A level's group, or the other spelling of qmail.homes: keys that are not in a table. */
+/* A level's group, the allow list, or the other spelling of qmail.homes: keys that are not in a table. */
 static bool
 read_special(struct config_reader *r, const struct config_section *section, const config_setting_t *s)
 {
@@ -350,36 +143,72 @@ read_special(struct config_reader *r, const struct config_section *section, cons
 		read_level(r, s, &r->out->levels.level[level]);
 		return true;
 	}
+	if (section->has_allow && strcmp(name, "allow") == 0) {
+		config_read_allow(r, s);
+		return true;
+	}
 	if (strcmp(section->name, "qmail") == 0 && strcmp(name, "home") == 0) {
 		if (config_setting_get_member(config_setting_parent(s), "homes") != NULL)
 			config_complain(r, s, "both home and homes are given", "one of them");
 		else
-			read_value(r, s, find_row(config_rows(section), "homes"), &r->out->qmail.homes);
+			config_read_value(r, s, find_row(config_rows(section), "homes"), &r->out->qmail.homes);
 		return true;
 	}
 	return false;
 }
 
+/* "ipsvd" in "blocks" is the section "blocks.ipsvd".  NULL when there is none. */
+static const struct config_section *
+find_inner(const struct config_section *section, const char *name)
+{
+	size_t n = strlen(section->name);
+
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
+		const char *other = config_section[i].name;
+
+		if (strncmp(other, section->name, n) == 0 && other[n] == '.' && strcmp(other + n + 1, name) == 0)
+			return &config_section[i];
+	}
+	return NULL;
+}
+
+/* `s` is in `section` and is nothing that belongs there. */
+static void
+complain_no_key(struct config_reader *r, const struct config_section *section, const config_setting_t *s)
+{
+	struct config_words words = { 0 };
+	size_t n = strlen(section->name);
+
+	for (const struct cfg_row *row = config_rows(section); row->name != NULL; row++)
+		config_add_word(&words, row->name);
+	for (int l = LEVEL_BUSY; l < LEVEL_COUNT && section->has_levels; l++)
+		config_add_word(&words, level_name((enum level)l));
+	if (section->has_allow)
+		config_add_word(&words, "allow");
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++)
+		if (strncmp(config_section[i].name, section->name, n) == 0 && config_section[i].name[n] == '.')
+			config_add_word(&words, config_section[i].name + n + 1);
+	config_complain_unknown(r, s, &words);
+}
+
 static void
 read_section(struct config_reader *r, const struct config_section *section, const config_setting_t *group)
 {
-	const struct cfg_row *rows = config_rows(section);
-
+	if (config_setting_type(group) != CONFIG_TYPE_GROUP) {
+		config_complain(r, group, "not a group", "{ KEY = VALUE; ... }");
+		return;
+	}
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
-		const struct cfg_row *row = find_row(rows, config_setting_name(s));
+		const struct cfg_row *row = find_row(config_rows(section), config_setting_name(s));
+		const struct config_section *inner = find_inner(section, config_setting_name(s));
 
-		if (row != NULL) {
-			read_value(r, s, row, (char *)r->out + section->at + row->at);
-		} else if (!read_special(r, section, s)) {
-			struct config_words words = { 0 };
-
-			for (row = rows; row->name != NULL; row++)
-				config_add_word(&words, row->name);
-			for (int l = LEVEL_BUSY; l < LEVEL_COUNT && section->has_levels; l++)
-				config_add_word(&words, level_name((enum level)l));
-			config_complain_unknown(r, s, &words);
-		}
+		if (row != NULL)
+			config_read_value(r, s, row, (char *)r->out + section->at + row->at);
+		else if (inner != NULL)
+			read_section(r, inner, s);
+		else if (!read_special(r, section, s))
+			complain_no_key(r, section, s);
 	}
 }
 
@@ -398,6 +227,36 @@ find_section(const char *path, size_t n, bool *ret_begins)
 	return NULL;
 }
 
+static const struct config_part *
+find_part(const char *name)
+{
+	for (size_t i = 0; i < CONFIG_PARTS; i++)
+		if (strcmp(config_part[i].name, name) == 0)
+			return &config_part[i];
+	return NULL;
+}
+
+/* `s` is in the group `path`, where only beginnings of sections are, and is none. */
+static void
+complain_no_section(struct config_reader *r, const config_setting_t *s, const char *path)
+{
+	static char words_of[CONFIG_SECTIONS][24];
+	struct config_words words = { 0 };
+	size_t depth = strlen(path);
+
+	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
+		const char *rest = config_section[i].name + depth + (depth > 0);
+
+		if (strncmp(config_section[i].name, path, depth) != 0)
+			continue;
+		(void)snprintf(words_of[i], sizeof(words_of[i]), "%.*s", (int)strcspn(rest, "."), rest);
+		config_add_word(&words, words_of[i]);
+	}
+	for (size_t i = 0; depth == 0 && i < CONFIG_PARTS; i++)
+		config_add_word(&words, config_part[i].name);
+	config_complain_unknown(r, s, &words);
+}
+
 /* Groups down to a section; `path` is the key of `group`, "" for the root. */
 static void
 read_group(struct config_reader *r, const config_setting_t *group, const char *path)
@@ -413,23 +272,16 @@ read_group(struct config_reader *r, const config_setting_t *group, const char *p
 		const struct config_section *section =
 			n < CONFIG_KEY_MAX ? find_section(key, (size_t)n, &begins) : (begins = false, NULL);
 
-		if (section == NULL && !begins) {
-			struct config_words words = { 0 };
-			static char parts[CONFIG_SECTIONS][24];
+		const struct config_part *part = depth == 0 ? find_part(config_setting_name(s)) : NULL;
 
-			for (size_t j = 0; j < CONFIG_SECTIONS; j++) {
-				const char *rest = config_section[j].name + depth + (depth > 0);
-
-				if (strncmp(config_section[j].name, path, depth) != 0)
-					continue;
-				(void)snprintf(parts[j], sizeof(parts[j]), "%.*s", (int)strcspn(rest, "."), rest);
-				config_add_word(&words, parts[j]);
-			}
-			config_complain_unknown(r, s, &words);
-		} else if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
-			config_complain(r, s, "not a group", "{ KEY = VALUE; ... }");
+		if (part != NULL) {
+			part->read(r, s);
+		} else if (section == NULL && !begins) {
+			complain_no_section(r, s, path);
 		} else if (section != NULL) {
 			read_section(r, section, s);
+		} else if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
+			config_complain(r, s, "not a group", "{ KEY = VALUE; ... }");
 		} else {
 			read_group(r, s, key);
 		}
@@ -472,6 +324,45 @@ check_homes(struct config_reader *r, const config_t *tree)
 				config_complain(r, s, "names a home twice", "each once");
 }
 
+/* The address of one listener, as a number. */
+static struct ip
+listener_ip(const char *text)
+{
+	struct ip ip = { 0 };
+
+	(void)ip_parse(text, &ip); /* the reader of the row has complained */
+	return ip;
+}
+
+/* Two listeners can't have one port of an address, and 0.0.0.0 and :: are all addresses. */
+static void
+check_ports(struct config_reader *r, const config_t *tree)
+{
+	static const struct ip any = { 0 }, any_v4 = { { [10] = 0xff, [11] = 0xff } };
+	const struct config_settings *c = &r->out->settings;
+	struct ip a = listener_ip(c->address), b = listener_ip(c->control_address);
+
+	if (c->port == 0 || c->port != c->control_port)
+		return;
+	if (ip_equal(&a, &b) || ip_equal(&a, &any) || ip_equal(&b, &any) || ip_equal(&a, &any_v4)
+		|| ip_equal(&b, &any_v4))
+		config_complain(r, config_lookup(tree, "settings.control_port"),
+			"the port of settings.port, at the same address", "another port, or another address");
+}
+
+/* What rater's file says and we do otherwise. */
+static void
+note_unused(struct config_reader *r, const config_t *tree)
+{
+	const struct config_settings *c = &r->out->settings;
+
+	if (strcmp(c->db_path, ":memory:") != 0)
+		config_note(r, config_lookup(tree, "settings.db_path"),
+			"not used: the database is in service.state_dir");
+	if (strcmp(c->log, "/dev/stderr") != 0)
+		config_note(r, config_lookup(tree, "settings.log"), "not used: the log is stderr");
+}
+
 static int
 read_source(const struct config_source *source, struct config *ret, struct config_errors *errors)
 {
@@ -492,6 +383,9 @@ read_source(const struct config_source *source, struct config *ret, struct confi
 		read_group(&r, config_root_setting(&tree), "");
 		check_names(&r, &tree);
 		check_homes(&r, &tree);
+		check_ports(&r, &tree);
+		config_check_blocks(&r, &tree);
+		note_unused(&r, &tree);
 	}
 	config_destroy(&tree);
 	if (errors->n > 0)
@@ -518,7 +412,7 @@ config_load(const char *path, int fd, struct config *ret, struct config_errors *
 	struct config_source source;
 	struct err why;
 
-	errors->n = 0;
+	errors->n = errors->notes = 0;
 	int r = config_source_read(&source, path, fd, &why);
 	return finish(&source, r, &why, ret, errors);
 }
@@ -530,7 +424,7 @@ config_load_text(const char *name, const char *text, size_t len, struct config *
 	struct config_source source;
 	struct err why;
 
-	errors->n = 0;
+	errors->n = errors->notes = 0;
 	int r = config_source_text(&source, name, text, len, &why);
 	return finish(&source, r, &why, ret, errors);
 }

@@ -16,7 +16,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "actions/block.h"
+#include "controller/blocks.h"
 #include "controller/decide.h"
+#include "controller/protect.h"
 #include "controller/rate.h"
 #include "lib/err.h"
 #include "lib/schema.h"
@@ -26,6 +29,7 @@
 #define CONFIG_DEFAULT_PATH "/etc/spillway/spillway.conf"
 #define CONFIG_FILE_MAX (256 * 1024)
 #define CONFIG_ERRORS_MAX 20
+#define CONFIG_NOTES_MAX 20
 #define CONFIG_KEY_MAX 160
 
 struct config_qmail {
@@ -57,9 +61,11 @@ enum config_texts {
 struct config_store {
 	int64_t changes; /* rows kept of changes, the newest */
 	int64_t refusals; /* rows kept of single refusals, the newest */
+	int64_t offences; /* rows kept of who was over a limit, the newest */
+	int64_t blocks; /* rows kept of blocks: all that are in force, and of those that are over the newest */
 };
 
-/* The group of this name in rater's configuration. */
+/* The group of this name in rater's configuration.  Without it, and without the ports in it, there is no TCP. */
 struct config_settings {
 	char address[CFG_STRING_MAX];
 	int64_t port; /* 0: no TCP */
@@ -76,6 +82,16 @@ struct config_settings {
 struct config_concurrency {
 	unsigned n;
 	struct rate_limit limit[CONFIG_CONCURRENCY_MAX]; /* window_ms is 0; count -1: not limited */
+};
+
+struct config_blocks {
+	struct blocks_cfg rules;
+	struct block_cfg actions;
+	int64_t login_credit_ms; /* so long a login softens */
+	int64_t max; /* blocks at once */
+	int64_t remember; /* prefixes that offended before */
+	unsigned n_allow;
+	struct protect_allow allow[PROTECT_ALLOW_MAX];
 };
 
 /* Names looked up, so that the daemon never waits for a directory service. */
@@ -99,15 +115,17 @@ struct config {
 	struct config_settings settings;
 	struct rate_cfg limits;
 	struct config_concurrency concurrency;
+	struct config_blocks blocks;
 
 	/* Filled by config_resolve(), not from the file. */
 	struct config_ids plugin_uids, operator_uids, operator_gids;
 };
 
-/* Everything that is wrong with a file, a line each: "file:line: key = value: what; allowed ...". */
+/* Everything that is wrong with a file, a line each: "file:line: key = value: what; allowed ...".  Notes tell what is
+ * allowed and hardly meant so: "file:line: key = value: what". */
 struct config_errors {
-	unsigned n; /* found; only the first CONFIG_ERRORS_MAX have a text */
-	struct err e[CONFIG_ERRORS_MAX];
+	unsigned n, notes; /* found; only the first CONFIG_ERRORS_MAX and CONFIG_NOTES_MAX have a text */
+	struct err e[CONFIG_ERRORS_MAX], note[CONFIG_NOTES_MAX];
 };
 
 /* All defaults: what an empty file gives. */
@@ -138,10 +156,11 @@ struct config_section {
 	const struct cfg_row *rows; /* see config_rows() */
 	size_t at; /* offset in struct config */
 	bool has_levels; /* it also holds the levels' groups */
+	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 9
+#define CONFIG_SECTIONS 13
 
-/* Sections whose names begin alike stand together. */
+/* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];
 const struct cfg_row *config_rows(const struct config_section *s);
 

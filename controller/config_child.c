@@ -73,7 +73,8 @@ config_child_poll(struct config_child *c, mono_t now)
 	if (c->errors[0] == '\0')
 		add_error(c, "the reader of the configuration ended with %s %d and no word",
 			status >= 256 ? "signal" : "exit code", status >= 256 ? status - 256 : status);
-	return status == 111 ? -EIO : -EINVAL;
+	/* One that was killed, or for which there was no memory, may well succeed the next time. */
+	return status == 111 || status >= 256 ? -EIO : -EINVAL;
 }
 
 void
@@ -132,6 +133,8 @@ config_child_main(const char *path)
 			(void)fprintf(stderr, "%s\n", errors.e[i].text);
 		return 100;
 	}
+	for (unsigned i = 0; i < errors.notes && i < CONFIG_NOTES_MAX; i++)
+		(void)fprintf(stderr, "%s\n", errors.note[i].text);
 	/* Who is missing can do nothing; `doctor` tells. */
 	config_resolve(&config, missing, sizeof(missing));
 	return fd_write_all(STDOUT_FILENO, &config, sizeof(config)) < 0 ? 111 : 0;

@@ -3,8 +3,8 @@
  * config_child - have the configuration read by a process of its own
  *
  * Text is parsed where nothing can be hurt: a child that has no privilege, no socket, and at most
- * CONFIG_CHILD_DEADLINE_MS.  It hands back the bytes of struct config (parent and child are the same
- * executable), or lines that say what is wrong.  Whatever it does, hang or exit, the parent keeps what it has.
+ * CONFIG_CHILD_DEADLINE_MS.  It hands back the bytes of struct config (parent and child are the same executable) and
+ * lines of notes, or lines that say what is wrong.  Whatever it does, hang or exit, the parent keeps what it has.
  */
 #ifndef CONTROLLER_CONFIG_CHILD_H
 #define CONTROLLER_CONFIG_CHILD_H
@@ -28,8 +28,9 @@ struct config_child {
  * Returns 0, or -Exxx with the reason (-ENOENT: no such file). */
 int config_child_start(struct config_child *c, const char *path, struct err *why);
 
-/* Has it ended?  Returns -EAGAIN while it runs; 0 with c->config valid; or, with c->errors (terminated lines), -EINVAL
- * when the file is wrong, -ETIMEDOUT or -EIO when it could not be read this time. */
+/* Has it ended?  Returns -EAGAIN while it runs; 0 with c->config valid and notes, if there are any, in c->errors; or,
+ * with what is wrong there (terminated lines), -EINVAL when the file is wrong, -ETIMEDOUT or -EIO when it could not be
+ * read this time. */
 int config_child_poll(struct config_child *c, mono_t now);
 
 void config_child_abandon(struct config_child *c);

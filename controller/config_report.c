@@ -18,7 +18,7 @@ config_next_error(struct config_errors *errors)
 	return i < CONFIG_ERRORS_MAX ? &errors->e[i] : NULL;
 }
 
-/* "levels.busy.todo" */
+/* "levels.busy.todo", "limits.ip[0][2]" */
 static void
 key_of(const config_setting_t *s, struct text *t)
 {
@@ -27,10 +27,23 @@ key_of(const config_setting_t *s, struct text *t)
 	if (parent == NULL)
 		return;
 	key_of(parent, t);
+	if (config_setting_name(s) == NULL) {
+		text_putc(t, '[');
+		text_put_u64(t, (uint64_t)config_setting_index(s));
+		text_putc(t, ']');
+		return;
+	}
 	if (t->len > 0)
 		text_putc(t, '.');
-	if (config_setting_name(s) != NULL)
-		text_puts(t, config_setting_name(s));
+	text_puts(t, config_setting_name(s));
+}
+
+static void
+put_string(const char *s, struct text *t)
+{
+	text_putc(t, '"');
+	text_put_printable(t, s, strlen(s), 16);
+	text_puts(t, strlen(s) > 16 ? "...\"" : "\"");
 }
 
 /* The value as it stands in the file, short. */
@@ -50,9 +63,7 @@ value_of(const config_setting_t *s, struct text *t)
 		text_puts(t, number);
 		break;
 	case CONFIG_TYPE_STRING:
-		text_putc(t, '"');
-		text_put_printable(t, config_setting_get_string(s), strlen(config_setting_get_string(s)), 16);
-		text_puts(t, strlen(config_setting_get_string(s)) > 16 ? "...\"" : "\"");
+		put_string(config_setting_get_string(s), t);
 		break;
 	case CONFIG_TYPE_BOOL:
 		text_puts(t, config_setting_get_bool(s) ? "true" : "false");
@@ -63,15 +74,21 @@ value_of(const config_setting_t *s, struct text *t)
 	case CONFIG_TYPE_ARRAY:
 		text_puts(t, "[ ... ]");
 		break;
-	default:
-		text_puts(t, "( ... )");
+	default: /* of a list in a list the first element is its name */
+		text_puts(t, "( ");
+		if (config_setting_name(s) == NULL && config_setting_get_string_elem(s, 0) != NULL) {
+			put_string(config_setting_get_string_elem(s, 0), t);
+			text_puts(t, ", ");
+		}
+		text_puts(t, "... )");
 		break;
 	}
 }
 
-/* "file:line: key = value: what; allowed: allowed" */
-void
-config_complain(struct config_reader *r, const config_setting_t *s, const char *what, const char *allowed)
+/* "file:line: key = value: what; allowed: allowed"; a note has no `allowed`. */
+static void
+tell(const struct config_reader *r, const config_setting_t *s, const char *what, const char *allowed,
+	struct err *ret)
 {
 	char where[CONFIG_NAME_MAX + 16], key[CONFIG_KEY_MAX], value[VALUE_MAX];
 	struct text k = text_in(key, sizeof(key)), v = text_in(value, sizeof(value));
@@ -79,8 +96,22 @@ config_complain(struct config_reader *r, const config_setting_t *s, const char *
 	config_source_where(r->source, config_setting_source_line(s), where, sizeof(where));
 	key_of(s, &k);
 	value_of(s, &v);
-	(void)err_set(config_next_error(r->errors), 0, "%s: %s = %s: %s; allowed: %s", where, key, value, what,
-		allowed);
+	(void)err_set(ret, 0, "%s: %s = %s: %s%s%s", where, key, value, what, allowed != NULL ? "; allowed: " : "",
+		allowed != NULL ? allowed : "");
+}
+
+void
+config_complain(struct config_reader *r, const config_setting_t *s, const char *what, const char *allowed)
+{
+	tell(r, s, what, allowed, config_next_error(r->errors));
+}
+
+void
+config_note(struct config_reader *r, const config_setting_t *s, const char *what)
+{
+	unsigned i = r->errors->notes++;
+
+	tell(r, s, what, NULL, i < CONFIG_NOTES_MAX ? &r->errors->note[i] : NULL);
 }
 
 /* Levenshtein distance (V. I. Levenshtein, 1966), for words of this schema's length. */

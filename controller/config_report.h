@@ -37,6 +37,9 @@ struct err *config_next_error(struct config_errors *errors);
 void config_complain(struct config_reader *r, const config_setting_t *s, const char *what,
 	const char *allowed);
 
+/* The value of `s` is allowed, and hardly meant so. */
+void config_note(struct config_reader *r, const config_setting_t *s, const char *what);
+
 /* `s` has a name that nothing here has; the nearest of `words` is suggested. */
 void config_complain_unknown(struct config_reader *r, const config_setting_t *s,
 	const struct config_words *words);

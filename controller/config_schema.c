@@ -2,12 +2,16 @@
 /* The tables of all keys, and what follows from them without looking at a file. */
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "controller/config.h"
+#include "controller/config_blocks.h"
 #include "lib/array.h"
 #include "lib/num.h"
 #include "lib/text.h"
+
+#define SETTINGS_TIME_MAX_MS (INT64_C(36525) * 86400000) /* what num_duration() takes at the most */
 
 static const char *const texts_words[] = { [TEXTS_COMPAT] = "compat", [TEXTS_EXTENDED] = "extended", NULL };
 
@@ -39,6 +43,9 @@ static const struct cfg_row service_rows[] = {
 	{ .name = "lease", .type = CFG_DURATION, .at = offsetof(struct config_service, lease_ms),
 		.min = 2000, .max = 60000, .def = 10000,
 		.help = "how long plugins believe a state that is not renewed" },
+	{ .name = "limits_memory", .type = CFG_SIZE, .at = offsetof(struct config_service, limits_memory),
+		.min = RATE_MEMORY_MIN, .max = INT64_C(4) << 30, .def = 16 << 20, .flags = CFG_RESTART,
+		.help = "memory for the counters of all limits: 60 bytes a key, more with many marks" },
 	{ 0 },
 };
 
@@ -73,6 +80,9 @@ static const struct cfg_row plugins_rows[] = {
 	STAGE_ROW("mail", STAGE_MAIL, "overload", "at MAIL"),
 	STAGE_ROW("rcpt", STAGE_RCPT, "", "at RCPT"),
 	STAGE_ROW("data", STAGE_DATA, "", "at DATA"),
+	{ .name = "tarpit_sleepers", .type = CFG_COUNT, .at = offsetof(struct config_plugins, tarpit_sleepers),
+		.min = 0, .max = 1000, .def = 20,
+		.help = "how many SMTP processes may sleep in the tarpit at once" },
 	{ 0 },
 };
 
@@ -83,6 +93,40 @@ static const struct cfg_row store_rows[] = {
 	{ .name = "refusals", .type = CFG_COUNT, .at = offsetof(struct config_store, refusals),
 		.min = 0, .max = 10000000, .def = 100000,
 		.help = "how many single refusals are kept, the newest" },
+	{ .name = "offences", .type = CFG_COUNT, .at = offsetof(struct config_store, offences),
+		.min = 100, .max = 10000000, .def = 100000,
+		.help = "how many offences against limits are kept, the newest" },
+	{ .name = "blocks", .type = CFG_COUNT, .at = offsetof(struct config_store, blocks),
+		.min = 1000, .max = 10000000, .def = 300000,
+		.help = "how many blocks are kept: all in force, and the newest of those that are over" },
+	{ 0 },
+};
+
+/* Names, defaults and units are rater's. */
+static const struct cfg_row settings_rows[] = {
+	{ .name = "address", .type = CFG_ADDRESS, .at = offsetof(struct config_settings, address),
+		.def_text = "127.0.0.1", .flags = CFG_RESTART, .help = "where clients of rater ask over TCP" },
+	{ .name = "port", .type = CFG_COUNT, .at = offsetof(struct config_settings, port),
+		.min = 0, .max = 65535, .def = 0, .flags = CFG_RESTART,
+		.help = "its port, 1999 for clients of rater; 0: none" },
+	{ .name = "control_address", .type = CFG_ADDRESS, .at = offsetof(struct config_settings, control_address),
+		.def_text = "127.0.0.1", .flags = CFG_RESTART, .help = "where telnet finds the control port" },
+	{ .name = "control_port", .type = CFG_COUNT, .at = offsetof(struct config_settings, control_port),
+		.min = 0, .max = 65535, .def = 0, .flags = CFG_RESTART,
+		.help = "its port, 4445 in a configuration of rater; 0: none" },
+	{ .name = "log_level", .type = CFG_COUNT, .at = offsetof(struct config_settings, log_level),
+		.min = 0, .max = 4, .def = 3, .help = "0 fatal, 1 error, 2 warning, 3 info, 4 debug" },
+	{ .name = "expiration_timer", .type = CFG_DURATION,
+		.at = offsetof(struct config_settings, expiration_timer_ms), .min = 0, .max = SETTINGS_TIME_MAX_MS,
+		.def = 180000, .help = "taken and not used: counters expire by themselves" },
+	{ .name = "max_age", .type = CFG_DURATION, .at = offsetof(struct config_settings, max_age_ms),
+		.min = 0, .max = SETTINGS_TIME_MAX_MS, .def = 90000,
+		.help = "taken and not used: a mark is kept as long as its limit says" },
+	{ .name = "db_path", .type = CFG_NAME, .at = offsetof(struct config_settings, db_path),
+		.def_text = ":memory:", .flags = CFG_MAY_BE_EMPTY,
+		.help = "taken and not used: the database is in service.state_dir" },
+	{ .name = "log", .type = CFG_NAME, .at = offsetof(struct config_settings, log),
+		.def_text = "/dev/stderr", .flags = CFG_MAY_BE_EMPTY, .help = "taken and not used: the log is stderr" },
 	{ 0 },
 };
 
@@ -99,6 +143,10 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("levels", levels_rows, levels), .has_levels = true },
 	{ SECTION("plugins", plugins_rows, plugins) },
 	{ SECTION("store", store_rows, store) },
+	{ SECTION("settings", settings_rows, settings) },
+	{ SECTION("blocks", config_blocks_rows, blocks), .has_allow = true },
+	{ SECTION("blocks.ipsvd", config_ipsvd_rows, blocks.actions) },
+	{ SECTION("blocks.tcprules", config_tcprules_rows, blocks.actions) },
 };
 
 const struct cfg_row *
@@ -136,6 +184,16 @@ default_list(struct cfg_list *list, const char *words)
 }
 
 static void
+default_durations(struct cfg_durations *list, const char *words)
+{
+	struct cfg_list texts;
+
+	default_list(&texts, words);
+	for (list->n = 0; list->n < texts.n; list->n++)
+		(void)num_duration(texts.s[list->n], &list->ms[list->n]); /* a test reads all defaults */
+}
+
+static void
 set_default(const struct cfg_row *row, void *at)
 {
 	switch (row->type) {
@@ -154,11 +212,15 @@ set_default(const struct cfg_row *row, void *at)
 		break;
 	case CFG_NAME:
 	case CFG_PATH:
+	case CFG_ADDRESS:
 		(void)text_copy(at, CFG_STRING_MAX, row->def_text);
 		break;
 	case CFG_NAMES:
 	case CFG_PATHS:
 		default_list(at, row->def_text);
+		break;
+	case CFG_DURATIONS:
+		default_durations(at, row->def_text);
 		break;
 	}
 }
@@ -236,10 +298,13 @@ value_size(const struct cfg_row *row)
 		return sizeof(int);
 	case CFG_NAME:
 	case CFG_PATH:
+	case CFG_ADDRESS:
 		return CFG_STRING_MAX;
 	case CFG_NAMES:
 	case CFG_PATHS:
 		return sizeof(struct cfg_list);
+	case CFG_DURATIONS:
+		return sizeof(struct cfg_durations);
 	}
 	return 0;
 }
@@ -275,103 +340,5 @@ config_walk(void (*each)(const char *key, const struct cfg_row *row, void *arg),
 			(void)snprintf(key, sizeof(key), "%s.%s", config_section[i].name, row->name);
 			each(key, row, arg);
 		}
-	}
-}
-
-static void
-print_string(FILE *f, const char *s)
-{
-	(void)fputc('"', f);
-	for (; *s != '\0'; s++) {
-		if (*s == '"' || *s == '\\')
-			(void)fputc('\\', f);
-		(void)fputc(*s, f);
-	}
-	(void)fputc('"', f);
-}
-
-static void
-print_list(FILE *f, const struct cfg_list *list)
-{
-	(void)fprintf(f, "[ ");
-	for (unsigned i = 0; i < list->n; i++) {
-		(void)fprintf(f, "%s", i > 0 ? ", " : "");
-		print_string(f, list->s[i]);
-	}
-	(void)fprintf(f, " ]");
-}
-
-static void
-print_value(FILE *f, const struct cfg_row *row, const void *at)
-{
-	char text[NUM_TEXT_MAX];
-
-	switch (row->type) {
-	case CFG_DURATION:
-		num_duration_format(*(const int64_t *)at, text);
-		(void)fprintf(f, "\"%s\"", text);
-		break;
-	case CFG_SIZE:
-		num_size_format(*(const uint64_t *)at, text);
-		(void)fprintf(f, "\"%s\"", text);
-		break;
-	case CFG_COUNT:
-		(void)fprintf(f, "%lld", (long long)*(const int64_t *)at);
-		break;
-	case CFG_BOOL:
-		(void)fprintf(f, "%s", *(const bool *)at ? "true" : "false");
-		break;
-	case CFG_CHOICE:
-		(void)fprintf(f, "\"%s\"", row->choices[*(const int *)at]);
-		break;
-	case CFG_NAME:
-	case CFG_PATH:
-		print_string(f, at);
-		break;
-	case CFG_NAMES:
-	case CFG_PATHS:
-		print_list(f, at);
-		break;
-	}
-}
-
-static void
-print_levels(FILE *f, const struct decide_cfg *c)
-{
-	for (int l = LEVEL_BUSY; l < LEVEL_COUNT; l++) {
-		(void)fprintf(f, "\t%s = {\n", level_name((enum level)l));
-		for (unsigned i = 0; i < c->level[l].n; i++) {
-			const struct decide_rule *r = &c->level[l].rule[i];
-
-			(void)fprintf(f, "\t\t%s = { enter = %.17g; leave = %.17g; };\t# %s\n",
-				reading_info[r->id].name, r->enter, r->leave, reading_info[r->id].help);
-		}
-		(void)fprintf(f, "\t};\n");
-	}
-}
-
-void
-config_print(FILE *f, const struct config *c)
-{
-	for (size_t i = 0; i < CONFIG_SECTIONS; i++) {
-		const char *dot = strchr(config_section[i].name, '.');
-		bool same = dot != NULL && i > 0
-			&& strncmp(config_section[i].name, config_section[i - 1].name, (size_t)(dot - config_section[i].name) + 1) == 0;
-
-		if (dot != NULL && !same)
-			(void)fprintf(f, "%.*s = {\n", (int)(dot - config_section[i].name), config_section[i].name);
-		(void)fprintf(f, "%s = {\n", dot != NULL ? dot + 1 : config_section[i].name);
-		for (const struct cfg_row *row = config_rows(&config_section[i]); row->name != NULL; row++) {
-			(void)fprintf(f, "\t# %s\n\t%s = ", row->help, row->name);
-			print_value(f, row, (const char *)c + config_section[i].at + row->at);
-			(void)fprintf(f, ";\n");
-		}
-		if (config_section[i].has_levels)
-			print_levels(f, &c->levels);
-		(void)fprintf(f, "};\n");
-		bool more = dot != NULL && i + 1 < CONFIG_SECTIONS
-			&& strncmp(config_section[i].name, config_section[i + 1].name, (size_t)(dot - config_section[i].name) + 1) == 0;
-		if (dot != NULL && !more)
-			(void)fprintf(f, "};\n");
 	}
 }

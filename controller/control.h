@@ -32,8 +32,8 @@ struct control_peer {
 
 struct control;
 
-/* Answer a request.  Returns the reply (a new reference), or NULL when it comes later by control_reply() for the client of
- * number `client`. */
+/* Answer a request.  Returns the reply (a new reference), or NULL when it comes later by control_reply() for
+ * the client of number `client`. */
 typedef json_t *control_handler(const json_t *request, const struct control_peer *peer, uint64_t client,
 	void *arg);
 

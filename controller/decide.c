@@ -265,8 +265,8 @@ room(const struct decide_gate *g, unsigned trust)
 	return (g->carried >= SHOWN_MIN ? g->carried : UNSHOWN) * trust / 1000;
 }
 
-/* Messages a second that refused commands stand for.  One may stand for several: how many is seen from the clients who are
- * admitted, or from what came in when the gate was opened too early. */
+/* Messages a second that refused commands stand for.  One may stand for several: how many is seen from the
+ * clients who are admitted, or from what came in when the gate was opened too early. */
 static double
 turned_away(const struct decide_gate *g, const struct load *l)
 {
@@ -285,9 +285,9 @@ demand(const struct decide_gate *g, const struct load *l)
 	return l->peak + turned_away(g, l) - l->refused;
 }
 
-/* While there is a backlog, what leaves is what the server can carry.  The gate closes on a backlog, so the rate of that
- * moment is where learning begins anew; the drain behind the closed gate shows the rest.  But where it closes for
- * want of disk, the server was carrying all that came, and could do somewhat more. */
+/* While there is a backlog, what leaves is what the server can carry.  The gate closes on a backlog, so the
+ * rate of that moment is where learning begins anew; the drain behind the closed gate shows the rest.  But
+ * where it closes for want of disk, the server was carrying all that came, and could do somewhat more. */
 static void
 carried_at_closing(struct decide_gate *g, const struct decide_input *in, bool loaded)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * One turn: whatever came in is taken (events of the queue, records of plugins, requests, answers), then, once, everything that
- * follows from it happens in after_turn(): decide, tell the keeper, publish, remember.  Nothing here waits for a disk, a
- * child or a peer.
+ * One turn: whatever came in is taken (events of the queue, records of plugins, requests, answers), then, once,
+ * everything that follows from it happens in after_turn(): decide, tell the keeper, publish, remember.  Nothing
+ * here waits for a disk, a child or a peer.
  */
 #include "controller/engine.h"
 
@@ -24,6 +24,7 @@
 
 #define TICK_MS 1000 /* the least pace of the loop: heartbeat, rates, expiry */
 #define REFUSED_VALID_MS 5000
+#define FLUSH_MS 300
 #define WALL_JUMP_MS 2000
 
 /* --- what is remembered of a change ---------------------------------------------------------- */
@@ -101,6 +102,7 @@ take_report(struct engine *e, const struct report *r)
 	bool after = engine_is_pinned(e);
 	if (before == after)
 		return;
+	e->changed = true;
 	log_info("engine", "an operator's control/overloaded in %s: %s", e->config.qmail.homes.s[r->home],
 		after ? "the gate is closed by it" : "gone");
 	engine_change(e, STORE_PIN, e->stance.level, e->stance.level,
@@ -111,12 +113,19 @@ static void
 on_keeper(evutil_socket_t fd, short what, void *arg)
 {
 	struct engine *e = arg;
-	struct report r;
+	union {
+		struct report report;
+		struct block_report blocks;
+	} m;
 	ssize_t n;
 
 	(void)what;
-	while ((n = recv(fd, &r, sizeof(r), MSG_DONTWAIT)) == sizeof(r))
-		take_report(e, &r);
+	while ((n = recv(fd, &m, sizeof(m), MSG_DONTWAIT)) > 0) {
+		if (n == sizeof(m.report))
+			take_report(e, &m.report);
+		else if (n == sizeof(m.blocks) && m.blocks.valid == BLOCK_ORDER_MAGIC)
+			blocking_report(e, &m.blocks);
+	}
 	if (n == 0) /* the keeper is gone: nobody would end what we decide */
 		e->stopping = true;
 }
@@ -171,6 +180,12 @@ tell_gate(struct engine *e, const struct stance *old)
 	engine_change(e, STORE_GATE, e->stance.level, e->stance.level, words[e->stance.gate], "spillway");
 }
 
+static mono_t
+earliest(mono_t a, mono_t b)
+{
+	return a.ms < b.ms ? a : b;
+}
+
 static void
 decide(struct engine *e, mono_t now)
 {
@@ -182,6 +197,7 @@ decide(struct engine *e, mono_t now)
 	if (closed && old.level < LEVEL_OVERLOADED)
 		e->closed_since = wall_now();
 	episode_step(e, now);
+	limits_level(e, old.level);
 	if (!e->decided || closed != (old.level >= LEVEL_OVERLOADED))
 		e->next_order = now;
 	if (!e->decided || old.level != e->stance.level || old.admit != e->stance.admit)
@@ -191,6 +207,16 @@ decide(struct engine *e, mono_t now)
 		tell_gate(e, &old);
 	}
 	e->decided = true;
+	e->changed = false;
+	e->readings_told = e->readings.told;
+	e->next_decide = earliest(e->stance.next, mono_after(now, TICK_MS));
+}
+
+/* Thousands of questions of plugins may come in a second, each in a turn of its own: none of them changes a stance. */
+static bool
+is_decision_due(const struct engine *e, mono_t now)
+{
+	return e->changed || e->readings.told != e->readings_told || now.ms >= e->next_decide.ms;
 }
 
 static void
@@ -226,24 +252,22 @@ watch_wall_clock(struct engine *e, mono_t now)
 	e->wall_offset = offset;
 }
 
-static mono_t
-earliest(mono_t a, mono_t b)
-{
-	return a.ms < b.ms ? a : b;
-}
-
 /* Wake up when something is due, even if nothing comes in. */
 static void
 arm_due(struct engine *e, mono_t now)
 {
-	mono_t due = earliest(e->stance.next, earliest(e->next_publish, e->next_order));
+	mono_t due = earliest(earliest(e->next_decide, e->limits.next_step), earliest(e->next_publish, e->next_order));
 
+	due = earliest(due, blocking_due(e));
 	if (e->override.set)
 		due = earliest(due, e->override.until);
+	if (due.ms == e->armed.ms)
+		return;
 	int64_t ms = mono_since(now, due);
 	ms = ms < 1 ? 1 : ms > TICK_MS ? TICK_MS : ms;
 	const struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
-	(void)event_add(e->due, &tv); /* fails only for want of memory: the next event wakes us then */
+	if (event_add(e->due, &tv) == 0) /* fails only for want of memory: the next turn tries again */
+		e->armed = due;
 }
 
 static void
@@ -252,7 +276,10 @@ after_turn(struct engine *e)
 	mono_t now = turn_now(&e->turn);
 
 	override_step(e, now);
-	decide(e, now);
+	if (is_decision_due(e, now))
+		decide(e, now);
+	limits_step(e, now);
+	blocking_step(e, now);
 	if (now.ms >= e->next_order.ms) {
 		send_order(e, now);
 		watch_wall_clock(e, now);
@@ -265,9 +292,11 @@ after_turn(struct engine *e)
 static void
 on_due(evutil_socket_t fd, short what, void *arg)
 {
+	struct engine *e = arg;
+
 	(void)fd;
 	(void)what;
-	(void)arg; /* after_turn() does the rest */
+	e->armed.ms = 0; /* after_turn() does the rest */
 }
 
 static void
@@ -287,9 +316,12 @@ on_refusal(const struct record *r, void *arg)
 {
 	struct engine *e = arg;
 
-	if (r->verdict == VERDICT_PASS)
-		return;
+	if (r->verdict == VERDICT_PASS && r->ip_known && admit_is_own(r))
+		blocking_login(e, &r->ip, turn_now(&e->turn));
+	if (r->verdict == VERDICT_PASS || r->check != CHECK_OVERLOAD)
+		return; /* what a limit refuses is counted where it is asked for, and says nothing about load */
 	e->refused++;
+	e->changed = true;
 	episode_refused(e, r);
 }
 
@@ -297,6 +329,13 @@ static void
 on_stored(uint64_t id, bool ok, const char *text, void *arg)
 {
 	override_stored(arg, id, ok, text);
+	blocking_stored(arg, id, ok, text);
+}
+
+static void
+on_stored_block(const struct store_block *b, const struct store_allow *a, void *arg)
+{
+	blocking_restore(arg, b, a);
 }
 
 static void
@@ -378,6 +417,21 @@ resume(struct engine *e, mono_t now)
 	log_info("engine", "resuming level %s, episode %s", level_name(s.level), s.episode);
 }
 
+/* What else can be asked of us: by clients of rater, and by telnet. */
+static int
+open_rate_service(struct engine *e, const char *dir, struct err *why)
+{
+	const struct config_settings *s = &e->config.settings;
+	int r = rateserve_new(e->base, &e->turn, dir, s, e->limits.clients, &e->rateserve, why);
+
+	if (r < 0)
+		return r;
+	rateserve_configure(e->rateserve, limits_in_force(e));
+	shell_set_verbosity(s->log_level);
+	r = shell_new(e->base, s->control_address, (uint16_t)s->control_port, shell_commands_run, e, &e->shell);
+	return r < 0 ? err_sys(why, r, "control port for telnet") : 0;
+}
+
 static int
 open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 {
@@ -391,18 +445,25 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		return err_sys(why, r, "cannot read the boot id");
 	if ((e->due = evtimer_new(e->base, on_due, e)) == NULL || reload_init(e) < 0
 		|| watch_new(e->base, &e->turn, &e->config, &e->readings, &e->watch) < 0
-		|| journal_new(e->base, setup->recorder, on_stored, on_override, e, &e->journal) < 0)
+		|| journal_new(e->base, setup->recorder, on_stored, on_override, on_stored_block, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why);
-	return r < 0 ? r : control_new(e->base, dir, commands_handle, e, &e->control, why);
+	if ((r = blocking_open(e, why)) < 0 || (r = limits_open(e, setup->marks, why)) < 0
+		|| (r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why)) < 0
+		|| (r = open_rate_service(e, dir, why)) < 0)
+		return r;
+	return control_new(e->base, dir, commands_handle, e, &e->control, why);
 }
 
 static void
 close_all(struct engine *e)
 {
 	control_free(e->control);
+	shell_free(e->shell);
+	rateserve_free(e->rateserve);
 	ask_free(e->ask);
+	limits_close(e);
+	blocking_close(e);
 	journal_free(e->journal);
 	watch_free(e->watch);
 	reload_done(e);
@@ -410,6 +471,16 @@ close_all(struct engine *e)
 		event_free(e->due);
 	if (e->run_dir >= 0)
 		(void)close(e->run_dir);
+}
+
+/* From the first look at the clock on. */
+static void
+note_turn(struct engine *e)
+{
+	int64_t ms = mono_since(turn_now(&e->turn), mono_now());
+
+	if (ms > e->longest_turn_ms)
+		e->longest_turn_ms = ms;
 }
 
 static void
@@ -425,11 +496,13 @@ loop(struct engine *e)
 		if (event_base_loop(e->base, EVLOOP_ONCE) < 0)
 			break;
 		after_turn(e);
+		note_turn(e);
 	}
 	if (e->episode.on)
 		e->stance.level = LEVEL_NORMAL;
 	episode_step(e, turn_now(&e->turn));
 	engine_change(e, STORE_SERVICE, e->stance.level, LEVEL_NORMAL, "stopped", "");
+	marks_flush(e->limits.marks, FLUSH_MS);
 }
 
 int

@@ -13,6 +13,7 @@ struct engine_setup {
 	bool restarted; /* another engine ran before: read the configuration anew */
 	int keeper; /* socketpair to the keeper */
 	int recorder; /* socketpair to the recorder */
+	int marks; /* another, for counters alone */
 };
 
 /* Runs with its final privileges.  Returns the exit code of the process. */

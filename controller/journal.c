@@ -14,8 +14,10 @@ struct journal {
 	struct recorder_message queue[JOURNAL_QUEUE];
 	unsigned first, n;
 	uint64_t next_id, dropped;
+	uint64_t blocks_asked; /* id of the question for all blocks */
 	journal_done *done;
 	journal_override *override;
+	journal_stored *stored;
 	void *arg;
 	struct recorder_answer status; /* the recorder's last */
 	bool heard;
@@ -68,6 +70,16 @@ hear(struct journal *j, const struct recorder_answer *a)
 	case ANSWER_OVERRIDE:
 		j->override(&a->override, j->arg);
 		break;
+	case ANSWER_BLOCK:
+		j->stored(&a->block, NULL, j->arg);
+		break;
+	case ANSWER_ALLOW:
+		j->stored(NULL, &a->allow, j->arg);
+		break;
+	case ANSWER_BLOCKS_END:
+		if (a->id == j->blocks_asked)
+			j->stored(NULL, NULL, j->arg);
+		break;
 	case ANSWER_STATUS:
 		j->status = *a;
 		j->heard = true;
@@ -87,7 +99,8 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 int
-journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override, void *arg,
+journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override,
+	journal_stored *stored, void *arg,
 	struct journal **ret)
 {
 	struct journal *j = calloc(1, sizeof(*j));
@@ -97,6 +110,7 @@ journal_new(struct event_base *base, int fd, journal_done *done, journal_overrid
 	j->fd = fd;
 	j->done = done;
 	j->override = override;
+	j->stored = stored;
 	j->arg = arg;
 	/* Not from 1: answers to the engine before us may still be on the way, and must not pass for answers to us. */
 	j->next_id = (uint64_t)mono_now().ms << 16 | 1;
@@ -135,6 +149,12 @@ journal_episode(struct journal *j, const struct store_episode *e)
 }
 
 void
+journal_offence(struct journal *j, const struct store_offence *o)
+{
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_OFFENCE, .u.offence = *o });
+}
+
+void
 journal_refusal(struct journal *j, const struct store_refusal *r)
 {
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_REFUSAL, .u.refusal = *r });
@@ -159,6 +179,35 @@ void
 journal_ask_override(struct journal *j)
 {
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_ASK_OVERRIDE, .id = j->next_id++ });
+}
+
+uint64_t
+journal_put_block(struct journal *j, const struct store_block *b, bool durable)
+{
+	const struct recorder_message m = { .kind = RECORD_BLOCK, .id = durable ? j->next_id++ : 0, .u.block = *b };
+
+	return say(j, &m) ? m.id : 0;
+}
+
+uint64_t
+journal_put_allow(struct journal *j, const struct store_allow *a)
+{
+	const struct recorder_message m = { .kind = RECORD_ALLOW, .id = j->next_id++, .u.allow = *a };
+
+	return say(j, &m) ? m.id : 0;
+}
+
+void
+journal_ask_blocks(struct journal *j)
+{
+	j->blocks_asked = j->next_id++;
+	(void)say(j, &(struct recorder_message) { .kind = RECORD_ASK_BLOCKS, .id = j->blocks_asked });
+}
+
+unsigned
+journal_room(const struct journal *j)
+{
+	return JOURNAL_QUEUE - j->n;
 }
 
 json_t *

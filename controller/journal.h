@@ -23,14 +23,18 @@ typedef void journal_done(uint64_t id, bool ok, const char *text, void *arg);
 /* Called with the answer to journal_ask_override(). */
 typedef void journal_override(const struct store_override *o, void *arg);
 
+/* Called for each answer to journal_ask_blocks(): a block, or an entry of the allow list, or neither: that was all. */
+typedef void journal_stored(const struct store_block *b, const struct store_allow *a, void *arg);
+
 /* `fd` stays the caller's.  Returns 0 or -ENOMEM. */
 int journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override,
-	void *arg, struct journal **ret);
+	journal_stored *stored, void *arg, struct journal **ret);
 void journal_free(struct journal *j);
 
 /* Say something; the answer is not waited for. */
 void journal_change(struct journal *j, const struct store_change *c);
 void journal_episode(struct journal *j, const struct store_episode *e);
+void journal_offence(struct journal *j, const struct store_offence *o);
 void journal_refusal(struct journal *j, const struct store_refusal *r);
 void journal_limits(struct journal *j, const struct config_store *limits);
 
@@ -39,6 +43,16 @@ uint64_t journal_put_override(struct journal *j, const struct store_override *o)
 
 /* Ask for the one that is stored. */
 void journal_ask_override(struct journal *j);
+
+/* Store a block or an entry.  With `durable` the id for `done` is returned, or 0 when it could not even be sent. */
+uint64_t journal_put_block(struct journal *j, const struct store_block *b, bool durable);
+uint64_t journal_put_allow(struct journal *j, const struct store_allow *a);
+
+/* Ask for all that are stored. */
+void journal_ask_blocks(struct journal *j);
+
+/* How many more messages fit. */
+unsigned journal_room(const struct journal *j);
 
 /* {"ok": ..., "text": ..., "rows": ..., "dropped": ...}.  Caller owns the reference. */
 json_t *journal_describe(const struct journal *j);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "controller/blocker.h"
 #include "controller/engine.h"
 #include "controller/kids.h"
 #include "controller/log.h"
@@ -23,9 +25,12 @@
 #define LOOK_EVERY_MS 1000 /* compare the world with what is wanted */
 #define RESTART_POLL_MS 100 /* while a child is to be started again */
 #define STALL_MS 10000 /* an engine that is silent so long is broken */
+#define ABSENT_MS 3000 /* a turn of ours that took so long: we stood still ourselves */
 #define STOP_ENGINE_MS 800
 #define STOP_RECORDER_MS 800
 #define DEED_BACKOFF_MAX_MS 300000
+#define ORDERS_A_TURN 64 /* then look around: there may be a lease to end */
+#define BUSY_POLL_MS 5 /* while block actions have work under way */
 
 /* One action on one home. */
 struct effector {
@@ -45,14 +50,18 @@ struct keeper {
 	bool aborted; /* the engine was silent and has been sent SIGABRT */
 	struct effector effector[CFG_LIST_MAX * ACTION_COUNT];
 	size_t effectors;
+	struct blocker *blocker;
+	bool told_blocks; /* the engine that runs knows how the block actions fare */
 	int signals; /* signalfd */
 	int orders; /* our end of the engine's socketpair, -1 without engine */
 	int pair[2]; /* ours and the engine's, while it is started */
-	int record[2]; /* engine's and recorder's end: kept, so that either can start again */
+	int record[2], marks[2]; /* engine's and recorder's ends: kept, so that either can start again */
 	struct effect want;
 	bool ordered; /* `want` comes from an engine */
 	mono_t lease_end; /* of `want` and of what was found at the start */
 	mono_t next_look;
+	mono_t turned; /* the last turn of our loop */
+	mono_t awake; /* since when it has turned without a gap */
 	bool stopping;
 };
 
@@ -135,22 +144,34 @@ open_effectors(struct keeper *k, struct err *why)
 }
 
 static void
+take_order(struct keeper *k, const struct order *o, mono_t now)
+{
+	if (o->want.closed != k->want.closed || !k->ordered)
+		for (size_t i = 0; i < k->effectors; i++)
+			k->effector[i].retry_at = now; /* something new is worth a try at once */
+	k->want = o->want;
+	k->ordered = true;
+}
+
+static void
 take_orders(struct keeper *k, mono_t now)
 {
-	struct order o;
+	union {
+		struct order order;
+		struct block_order blocks;
+	} m;
 	bool any = false;
-	ssize_t n;
+	ssize_t n = 1;
 
-	while ((n = recv(k->orders, &o, sizeof(o), MSG_DONTWAIT)) > 0) {
-		if (n != sizeof(o) || !order_is_sane(&o)) {
+	for (int i = 0; i < ORDERS_A_TURN && (n = recv(k->orders, &m, sizeof(m), MSG_DONTWAIT)) > 0; i++) {
+		if (n == sizeof(m.order) && order_is_sane(&m.order)) {
+			take_order(k, &m.order, now);
+			any = true;
+		} else if (n == sizeof(m.blocks) && block_order_is_sane(&m.blocks)) {
+			blocker_order(k->blocker, &m.blocks, now);
+		} else {
 			log_error("keeper", "an order makes no sense, passed over");
-			continue;
 		}
-		if (o.want.closed != k->want.closed || !k->ordered)
-			for (size_t i = 0; i < k->effectors; i++)
-				k->effector[i].retry_at = now; /* something new is worth a try at once */
-		k->want = o.want;
-		k->ordered = any = true;
 	}
 	if (any) {
 		k->lease_end = mono_after(now, k->setup->config->service.lease_ms);
@@ -160,19 +181,36 @@ take_orders(struct keeper *k, mono_t now)
 
 /* --- children -------------------------------------------------------------------------------- */
 
+/* All descriptors but the standard ones and those of `keep`: directories of root's, our ends of the others' sockets, and
+ * whatever an action has open. */
+static void
+close_others(const int *keep, size_t n)
+{
+	unsigned from = STDERR_FILENO + 1;
+
+	for (;;) {
+		unsigned next = UINT_MAX;
+
+		for (size_t i = 0; i < n; i++)
+			if (keep[i] >= (int)from && (unsigned)keep[i] < next)
+				next = (unsigned)keep[i];
+		if (next > from)
+			(void)close_range(from, next == UINT_MAX ? UINT_MAX : next - 1, 0);
+		if (next == UINT_MAX)
+			return;
+		from = next + 1;
+	}
+}
+
 /* In a child: let go of what is the keeper's, and become who it shall be.  Returns 0 or an exit code. */
 static int
-enter_kid(struct keeper *k, int death_signal)
+enter_kid(struct keeper *k, const int *keep, size_t n, int death_signal)
 {
 	pid_t keeper = getppid();
 	struct err why;
 	sigset_t none;
 
-	for (size_t i = 0; i < k->effectors; i++)
-		k->effector[i].ops->free(k->effector[i].ctx);
-	(void)close(k->signals);
-	if (k->orders >= 0)
-		(void)close(k->orders);
+	close_others(keep, n);
 	if (privilege_drop(&k->setup->identity, &why) < 0) {
 		log_error("keeper", "cannot drop privileges: %s", why.text);
 		return 111;
@@ -189,27 +227,27 @@ static int
 run_recorder(void *arg)
 {
 	struct keeper *k = arg;
-	int r = enter_kid(k, SIGTERM); /* it still writes what it has */
+	const int keep[] = { k->record[1], k->marks[1] };
+	int r = enter_kid(k, keep, countof(keep), SIGTERM); /* it still writes what it has */
 
 	if (r != 0)
 		return r;
-	(void)close(k->record[0]);
-	return recorder_run(k->setup->config, k->record[1]);
+	return recorder_run(k->setup->config, k->record[1], k->marks[1]);
 }
 
 static int
 run_engine(void *arg)
 {
 	struct keeper *k = arg;
-	int r = enter_kid(k, SIGKILL); /* without keeper nothing that it decides would ever end */
+	const int keep[] = { k->pair[1], k->record[0], k->marks[0] };
+	int r = enter_kid(k, keep, countof(keep), SIGKILL); /* without keeper nothing that it decides would ever end */
 
 	if (r != 0)
 		return r;
-	(void)close(k->pair[0]);
-	(void)close(k->record[1]);
 	return engine_run(&(struct engine_setup) {
 		.config = k->setup->config, .config_path = k->setup->config_path,
 		.restarted = k->engine.ran_before, .keeper = k->pair[1], .recorder = k->record[0],
+		.marks = k->marks[0],
 	});
 }
 
@@ -227,6 +265,7 @@ start_engine_if_due(struct keeper *k, mono_t now)
 		k->orders = k->pair[0];
 		for (size_t i = 0; i < k->effectors; i++)
 			k->effector[i].told = (struct report) { 0 };
+		k->told_blocks = false;
 	} else {
 		(void)close(k->pair[0]);
 	}
@@ -246,13 +285,15 @@ reap(struct keeper *k, mono_t now)
 	}
 }
 
-/* An engine that runs but says nothing has lost its way: end it, so that it can start anew. */
+/* An engine that runs but says nothing has lost its way: end it, so that it can start anew.  But where we stood
+ * still ourselves, because the machine slept, was stopped, or drowned, so did the engine: its time begins anew. */
 static void
 check_engine(struct keeper *k, mono_t now)
 {
 	int64_t silent = mono_since(k->lease_end, now) + k->setup->config->service.lease_ms;
 
-	if (k->engine.pid == 0 || silent < STALL_MS || mono_since(k->engine.started, now) < STALL_MS)
+	if (k->engine.pid == 0 || silent < STALL_MS || mono_since(k->engine.started, now) < STALL_MS
+		|| mono_since(k->awake, now) < STALL_MS)
 		return;
 	if (!k->aborted)
 		log_error("keeper", "the engine (pid %d) has been silent for %lld ms: it is ended",
@@ -284,20 +325,36 @@ patience_ms(const struct keeper *k, mono_t now)
 {
 	int64_t ms = mono_since(now, k->next_look);
 
+	if (blocker_is_busy(k->blocker))
+		return BUSY_POLL_MS;
 	if (k->engine.pid == 0 || k->recorder.pid == 0)
 		return RESTART_POLL_MS;
 	return ms < 1 ? 1 : ms > LOOK_EVERY_MS ? LOOK_EVERY_MS : (int)ms;
 }
 
 static void
+step_blocks(struct keeper *k, mono_t now)
+{
+	blocker_step(k->blocker, now);
+	if (k->orders < 0)
+		return;
+	blocker_report(k->blocker, k->orders, !k->told_blocks, now);
+	k->told_blocks = true;
+}
+
+static void
 turn(struct keeper *k)
 {
-	struct pollfd p[2] = {
+	struct pollfd p[2 + BLOCKER_FDS] = {
 		{ .fd = k->signals, .events = POLLIN }, { .fd = k->orders, .events = POLLIN },
 	};
+	unsigned n = 2 + blocker_fds(k->blocker, p + 2);
 
-	(void)poll(p, countof(p), patience_ms(k, mono_now()));
+	(void)poll(p, n, patience_ms(k, mono_now()));
 	mono_t now = mono_now();
+	if (mono_since(k->turned, now) > ABSENT_MS)
+		k->awake = now;
+	k->turned = now;
 	take_signals(k);
 	reap(k, now);
 	if (k->orders >= 0 && !k->stopping)
@@ -310,6 +367,7 @@ turn(struct keeper *k)
 	}
 	if (now.ms >= k->next_look.ms)
 		effect_all(k, now);
+	step_blocks(k, now);
 	check_engine(k, now);
 	(void)kid_start_if_due(&k->recorder, now);
 	start_engine_if_due(k, now);
@@ -324,6 +382,7 @@ stop(struct keeper *k)
 	go_neutral(k, mono_now());
 	(void)unlinkat(k->setup->run_dir, STATE_FILE, 0); /* its lease would end it anyway */
 	kid_stop(&k->recorder, STOP_RECORDER_MS);
+	blocker_free(k->blocker);
 }
 
 static int
@@ -352,8 +411,13 @@ keeper_run(const struct keeper_setup *setup)
 		log_error("keeper", "%s", why.text);
 		return 100;
 	}
+	if (blocker_new(&setup->config->blocks.actions, &k.blocker) < 0) {
+		log_error("keeper", "no memory for blocks");
+		return 111;
+	}
 	k.signals = open_signals();
-	if (k.signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.record) < 0) {
+	if (k.signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.record) < 0
+		|| socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k.marks) < 0) {
 		log_error("keeper", "cannot start: %s", strerror(errno));
 		return 111;
 	}

@@ -2,9 +2,10 @@
 /*
  * keeper - the process that keeps its rights: it carries out orders, watches the others, ends what is leased
  *
- * It parses nothing from outside, opens no database and no network.  What it writes to was opened at the start; what it
- * writes are its own templates, filled with numbers that it has checked.  When the engine is silent for a lease it ends the
- * leased effects by itself; when the engine or the recorder dies it starts them again, at growing intervals.
+ * It parses nothing from outside, opens no database and no network.  What it writes to was opened at the start;
+ * what it writes are its own templates, filled with numbers that it has checked.  When the engine is silent for
+ * a lease it ends the leased effects by itself; when the engine or the recorder dies it starts them again, at
+ * growing intervals.
  */
 #ifndef CONTROLLER_KEEPER_H
 #define CONTROLLER_KEEPER_H

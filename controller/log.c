@@ -12,6 +12,7 @@
 
 static const char *const level_words[] = {
 	[LOG_ERROR] = "error: ", [LOG_WARNING] = "warning: ", [LOG_INFO] = "info: ",
+	[LOG_DEBUG] = "debug: ",
 };
 
 /* One for each process: there is one stderr. */
@@ -21,9 +22,13 @@ static struct {
 	unsigned long lost;
 } budget;
 
+static enum log_level verbosity = LOG_INFO;
+
 static bool
-may_write(void)
+may_write(enum log_level level)
 {
+	/* What is told of each question shall not use up what an error needs. */
+	unsigned most = level == LOG_DEBUG ? LOG_LINES_MAX / 2 : LOG_LINES_MAX;
 	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
 	mono_t now = mono_now();
 
@@ -31,15 +36,15 @@ may_write(void)
 		budget.window = now;
 		budget.lines = 0;
 	}
-	return budget.lines < LOG_LINES_MAX && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
+	return budget.lines < most && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
 }
 
 static void
-put_line(const char *line, size_t len)
+put_line(enum log_level level, const char *line, size_t len)
 {
 	char count[64];
 
-	if (!may_write()) {
+	if (!may_write(level)) {
 		budget.lost++;
 		return;
 	}
@@ -55,12 +60,32 @@ put_line(const char *line, size_t len)
 }
 
 void
+log_set_verbosity(enum log_level level)
+{
+	verbosity = level;
+}
+
+enum log_level
+log_verbosity(void)
+{
+	return verbosity;
+}
+
+bool
+log_wants(enum log_level level)
+{
+	return level == LOG_ERROR || level <= verbosity;
+}
+
+void
 log_line(enum log_level level, const char *area, const char *fmt, ...)
 {
 	char text[LOG_LINE_MAX / 2], line[LOG_LINE_MAX];
 	struct text t = text_in(line, sizeof(line) - 1); /* a byte is kept for the line's end */
 	va_list ap;
 
+	if (!log_wants(level))
+		return;
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -69,7 +94,18 @@ log_line(enum log_level level, const char *area, const char *fmt, ...)
 	text_puts(&t, ": ");
 	text_put_printable(&t, text, strlen(text), sizeof(text));
 	line[t.len++] = '\n';
-	put_line(line, t.len);
+	put_line(level, line, t.len);
+}
+
+void
+log_lines(enum log_level level, const char *area, const char *text)
+{
+	while (*text != '\0') {
+		int n = (int)strcspn(text, "\n");
+
+		log_line(level, area, "%.*s", n, text);
+		text += n + (text[n] == '\n');
+	}
 }
 
 int

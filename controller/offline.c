@@ -2,9 +2,9 @@
 /*
  * offline - end what is leased, with neither daemon nor database
  *
- * Which homes?  Those named with --home; else those that the last keeper noted in its run directory, and those of the
- * configuration.  The note counts only when root (or we ourselves) wrote it: the directory belongs to the engine's user,
- * who must not be able to point root elsewhere.
+ * Which homes?  Those named with --home; else those that the last keeper noted in its run directory, and those
+ * of the configuration.  The note counts only when root (or we ourselves) wrote it: the directory belongs to
+ * the engine's user, who must not be able to point root elsewhere.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "actions/action.h"
+#include "actions/block.h"
 #include "controller/cli.h"
 #include "lib/fdio.h"
 #include "lib/rundir.h"
@@ -86,6 +87,32 @@ neutralise(const char *home)
 	return result;
 }
 
+/* Blocks end at their own time; what is past it is cleared away, and with --all the others too.  Returns 0 or -Exxx after
+ * telling. */
+static int
+end_blocks(const struct block_cfg *cfg, bool all)
+{
+	int result = 0;
+
+	for (size_t i = 0; block_table[i] != NULL; i++) {
+		struct err why;
+		void *ctx = NULL;
+		int r = block_table[i]->init(cfg, &ctx, &why);
+
+		if (r == -ENOENT)
+			continue;
+		if (r == 0)
+			r = block_table[i]->neutral(ctx, all, &why);
+		if (ctx != NULL)
+			block_table[i]->free(ctx);
+		if (r < 0) {
+			(void)cli_fail(0, "%s", why.text);
+			result = r;
+		}
+	}
+	return result;
+}
+
 int
 offline_neutral(struct cli *cli)
 {
@@ -108,6 +135,8 @@ offline_neutral(struct cli *cli)
 	for (unsigned i = 0; i < homes.n; i++)
 		if (neutralise(homes.s[i]) < 0)
 			result = CLI_TEMPORARY;
+	if (end_blocks(&cli->config.blocks.actions, cli->all) < 0)
+		result = CLI_TEMPORARY;
 	(void)snprintf(state, sizeof(state), "%s/" STATE_FILE, cli->run_dir);
 	if (unlink(state) < 0 && errno != ENOENT)
 		result = cli_fail(CLI_TEMPORARY, "cannot remove %s: %s", state, strerror(errno));

@@ -55,6 +55,7 @@ set(struct engine *e, enum level level, int64_t for_ms, const char *who, const c
 	struct override *o = &e->override;
 	mono_t now = turn_now(&e->turn);
 
+	e->changed = true;
 	o->set = true;
 	o->level = level;
 	o->until = mono_after(now, for_ms);
@@ -81,6 +82,7 @@ override_clear(struct engine *e, const char *who, const char *reason, uint64_t c
 
 	if (o->set)
 		log_info("engine", "override ended by %s: %s", who, reason);
+	e->changed = true;
 	o->spoken = true;
 	o->set = false;
 	(void)snprintf(o->who, sizeof(o->who), "%s", who);

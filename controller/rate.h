@@ -105,7 +105,7 @@ struct rate_answer {
 	enum rate_verdict verdict;
 	int64_t n, max; /* max -1: not limited, then n is 0 */
 	const struct rate_limit *limit; /* that matched; of the configuration; NULL when none did */
-	unsigned prefix; /* 64, 56, 48: of an IPv6 address, the prefix that n is of; 24, 48 in a shared key; else 0 */
+	unsigned prefix; /* 64, 56, 48: of an IPv6 address, the prefix that n is of; else 0 */
 	bool shared; /* the table is full of keys over their limit */
 	int64_t clear_ms; /* RATE_OVER: so long without marks, and one more would be admitted */
 	uint64_t fingerprint; /* of the key: the same value under the same limit has the same */
@@ -163,6 +163,9 @@ bool rate_dump_next(struct rate *r, size_t *cursor, mono_t now, struct rate_dump
 
 /* Give it back after it could not be passed on. */
 void rate_dump_again(struct rate *r, const struct rate_dump *d);
+
+/* All keys have changed: what was passed on is lost. */
+void rate_dump_all(struct rate *r);
 
 /* Put a key back, as it was `age_ms` ago by a clock that showed `then` at that time.  Marks that came since are kept.  What is
  * out of its window, of a limit that is not configured, or does not fit, is passed over. */

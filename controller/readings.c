@@ -16,6 +16,7 @@ readings_set(struct readings *rs, enum reading_id id, struct reading_value v, mo
 	rs->r[id] = (struct reading) {
 		.known = v.known && sane, .value = v.value, .at = now, .until = until,
 	};
+	rs->told++;
 }
 
 static unsigned
@@ -25,46 +26,46 @@ ring(unsigned i)
 }
 
 static void
-rate_put(struct rate *rate, uint64_t total, mono_t now)
+slope_put(struct slope *s, uint64_t total, mono_t now)
 {
-	if (rate->n > 0) {
-		unsigned last = ring(rate->first + rate->n - 1);
-		int64_t since = mono_since(rate->sample[last].at, now);
+	if (s->n > 0) {
+		unsigned last = ring(s->first + s->n - 1);
+		int64_t since = mono_since(s->sample[last].at, now);
 
-		if (since < 0 || since > RATE_GAP_MS || total < rate->sample[last].total) {
-			rate->n = 0;
-		} else if (rate->n > 1
-			&& mono_since(rate->sample[ring(last + RATE_SAMPLES - 1)].at, now) < RATE_GRAIN_MS) {
+		if (since < 0 || since > RATE_GAP_MS || total < s->sample[last].total) {
+			s->n = 0;
+		} else if (s->n > 1
+			&& mono_since(s->sample[ring(last + RATE_SAMPLES - 1)].at, now) < RATE_GRAIN_MS) {
 			/* Too close to the one before last: move the last one on instead of adding. */
-			rate->sample[last].at = now;
-			rate->sample[last].total = total;
+			s->sample[last].at = now;
+			s->sample[last].total = total;
 			return;
 		}
 	}
 	/* Keep one sample at or beyond the window's edge. */
-	while (rate->n > 1
-		&& (rate->n == RATE_SAMPLES
-			|| mono_since(rate->sample[ring(rate->first + 1)].at, now) >= RATE_WINDOW_MS)) {
-		rate->first = ring(rate->first + 1);
-		rate->n--;
+	while (s->n > 1
+		&& (s->n == RATE_SAMPLES
+			|| mono_since(s->sample[ring(s->first + 1)].at, now) >= RATE_WINDOW_MS)) {
+		s->first = ring(s->first + 1);
+		s->n--;
 	}
-	unsigned i = ring(rate->first + rate->n++);
-	rate->sample[i].at = now;
-	rate->sample[i].total = total;
+	unsigned i = ring(s->first + s->n++);
+	s->sample[i].at = now;
+	s->sample[i].total = total;
 }
 
 /* Slope from the oldest sample of the window to the newest. */
 static struct reading_value
-rate_get(const struct rate *rate)
+slope_get(const struct slope *s)
 {
-	if (rate->n < 2)
+	if (s->n < 2)
 		return (struct reading_value) { 0 };
-	unsigned last = ring(rate->first + rate->n - 1);
-	int64_t span = mono_since(rate->sample[rate->first].at, rate->sample[last].at);
+	unsigned last = ring(s->first + s->n - 1);
+	int64_t span = mono_since(s->sample[s->first].at, s->sample[last].at);
 
 	if (span < RATE_SPAN_MIN_MS)
 		return (struct reading_value) { 0 };
-	uint64_t n = rate->sample[last].total - rate->sample[rate->first].total;
+	uint64_t n = s->sample[last].total - s->sample[s->first].total;
 	return (struct reading_value) { .known = true, .value = (double)n * 1000 / (double)span };
 }
 
@@ -72,10 +73,10 @@ void
 readings_count_queue(struct readings *rs, uint64_t arrived, uint64_t departed, mono_t now,
 	mono_t until)
 {
-	rate_put(&rs->arrived, arrived, now);
-	rate_put(&rs->departed, departed, now);
+	slope_put(&rs->arrived, arrived, now);
+	slope_put(&rs->departed, departed, now);
 
-	struct reading_value in = rate_get(&rs->arrived), out = rate_get(&rs->departed);
+	struct reading_value in = slope_get(&rs->arrived), out = slope_get(&rs->departed);
 	struct reading_value growth = {
 		.known = in.known && out.known, .value = in.value - out.value,
 	};
@@ -87,8 +88,8 @@ readings_count_queue(struct readings *rs, uint64_t arrived, uint64_t departed, m
 void
 readings_count_refused(struct readings *rs, uint64_t refused, mono_t now, mono_t until)
 {
-	rate_put(&rs->refused, refused, now);
-	readings_set(rs, READING_REFUSED, rate_get(&rs->refused), now, until);
+	slope_put(&rs->refused, refused, now);
+	readings_set(rs, READING_REFUSED, slope_get(&rs->refused), now, until);
 }
 
 void
@@ -101,6 +102,7 @@ readings_forget(struct readings *rs, uint32_t ids)
 		rs->arrived.n = rs->departed.n = 0;
 	if ((ids & 1u << READING_REFUSED) != 0)
 		rs->refused.n = 0;
+	rs->told++;
 }
 
 struct reading_value

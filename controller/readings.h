@@ -22,7 +22,7 @@
 #define RATE_SAMPLES (RATE_WINDOW_MS / RATE_GRAIN_MS + 2)
 
 /* Totals over time, in a ring; the rate is their slope. */
-struct rate {
+struct slope {
 	struct {
 		mono_t at;
 		uint64_t total;
@@ -39,7 +39,8 @@ struct reading {
 
 struct readings {
 	struct reading r[READING_COUNT];
-	struct rate arrived, departed, refused;
+	struct slope arrived, departed, refused;
+	uint64_t told; /* how often anything was: as long as it stays the same, only time has passed */
 };
 
 /* Tell a reading that is good until `until`.  A value that is not a finite number of a sane size (a probe

@@ -11,11 +11,14 @@
 #include <unistd.h>
 
 #include "controller/log.h"
+#include "controller/recorder_marks.h"
+#include "lib/array.h"
 
 #define BATCH_MS 100
 #define RETRY_MS 1000 /* after a failed open or write */
 #define LOCK_RETRY_MS 200 /* somebody else holds the lock */
 #define STATUS_MS 5000
+#define FLUSH_MARKS_MS 400
 #define TRIM_MS 10000
 
 struct recorder {
@@ -26,11 +29,17 @@ struct recorder {
 	struct recorder_message *backlog; /* RECORDER_BACKLOG */
 	size_t n;
 	uint64_t rows, dropped;
+	struct {
+		uint64_t id; /* of the question that is being answered, 0: none */
+		char after[IP_PREFIX_TEXT_MAX]; /* the prefix of the last block that was told */
+		bool allows_told, full; /* the socket took no more */
+	} blocks;
 	uint64_t asked; /* id of a question for the override that could not be answered yet, 0: none */
 	mono_t next_write, next_status, next_trim;
 	char trouble[STORE_TEXT_MAX]; /* "" when all is well */
 	char note[STORE_TEXT_MAX]; /* what was set aside */
 	struct log_memory memory;
+	struct recorder_marks marks;
 };
 
 /* Set by the handler only. */
@@ -123,6 +132,68 @@ answer_override(struct recorder *r)
 	r->asked = 0;
 }
 
+/* --- all blocks ------------------------------------------------------------------------------ */
+
+static void
+begin_blocks(struct recorder *r, uint64_t id)
+{
+	r->blocks.id = id;
+	r->blocks.after[0] = '\0';
+	r->blocks.allows_told = false;
+}
+
+/* What is in the backlog is newer than what is in the database, and told by the one who asks: so it is written first. */
+static bool
+may_tell_blocks(const struct recorder *r)
+{
+	return r->blocks.id != 0 && r->store != NULL && r->n == 0;
+}
+
+static bool
+send_block(const struct store_block *b, void *arg)
+{
+	struct recorder *r = arg;
+	struct recorder_answer a = { .kind = ANSWER_BLOCK, .id = r->blocks.id, .block = *b };
+
+	r->blocks.full = send(r->engine, &a, sizeof(a), MSG_DONTWAIT | MSG_NOSIGNAL) < 0;
+	if (r->blocks.full)
+		return false;
+	ip_prefix_format(&b->prefix, r->blocks.after);
+	return true;
+}
+
+static bool
+send_allow(const struct store_allow *allow, void *arg)
+{
+	struct recorder *r = arg;
+	struct recorder_answer a = { .kind = ANSWER_ALLOW, .id = r->blocks.id, .allow = *allow };
+
+	r->blocks.allows_told = send(r->engine, &a, sizeof(a), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+	return r->blocks.allows_told;
+}
+
+/* As many as the socket takes; the allow list first, for it says what may not be blocked.  An entry that is told twice does no
+ * harm. */
+static void
+tell_blocks(struct recorder *r)
+{
+	struct recorder_answer end = { .kind = ANSWER_BLOCKS_END, .id = r->blocks.id };
+	char before[IP_PREFIX_TEXT_MAX];
+	struct err why;
+
+	if (!r->blocks.allows_told) {
+		r->blocks.allows_told = true;
+		if (store_allows(r->store, send_allow, r, &why) < 0 || !r->blocks.allows_told)
+			return;
+	}
+	memcpy(before, r->blocks.after, sizeof(before));
+	r->blocks.full = false;
+	if (store_blocks(r->store, before, send_block, r, &why) < 0 || r->blocks.full)
+		return; /* what is wrong with the database shows in the next batch */
+	if (send(r->engine, &end, sizeof(end), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		r->blocks.id = 0;
+}
+
 static void
 take_messages(struct recorder *r)
 {
@@ -134,6 +205,8 @@ take_messages(struct recorder *r)
 			continue;
 		if (m.kind == RECORD_ASK_OVERRIDE)
 			r->asked = m.id;
+		else if (m.kind == RECORD_ASK_BLOCKS)
+			begin_blocks(r, m.id);
 		else if (m.kind == RECORD_LIMITS)
 			r->limits = m.u.limits;
 		else
@@ -152,10 +225,16 @@ write_one(struct store *s, const struct recorder_message *m, struct err *why)
 		return store_add_change(s, &m->u.change, why);
 	case RECORD_EPISODE_ROW:
 		return store_put_episode(s, &m->u.episode, why);
+	case RECORD_OFFENCE:
+		return store_put_offence(s, &m->u.offence, why);
 	case RECORD_REFUSAL:
 		return store_add_refusal(s, &m->u.refusal, why);
 	case RECORD_OVERRIDE:
 		return store_put_override(s, &m->u.override, why);
+	case RECORD_BLOCK:
+		return store_put_block(s, &m->u.block, why);
+	case RECORD_ALLOW:
+		return store_put_allow(s, &m->u.allow, why);
 	default:
 		return 0;
 	}
@@ -257,7 +336,9 @@ trim(struct recorder *r, mono_t now)
 	r->next_trim = mono_after(now, TRIM_MS);
 	/* A database that can't be trimmed now is trimmed later; what is wrong with it shows in the next batch. */
 	if (r->store != NULL)
-		(void)store_trim(r->store, r->limits.changes, r->limits.refusals, &why);
+		(void)store_trim(r->store, r->limits.changes, r->limits.refusals, r->limits.offences, &why);
+	if (r->store != NULL)
+		(void)store_trim_blocks(r->store, r->limits.blocks, &why);
 }
 
 /* --- the loop -------------------------------------------------------------------------------- */
@@ -274,25 +355,34 @@ is_urgent(const struct recorder *r)
 static void
 turn(struct recorder *r)
 {
-	struct pollfd p = { .fd = r->engine, .events = r->n < RECORDER_BACKLOG ? POLLIN : 0 };
-	bool work = r->n > 0 || r->store == NULL || r->asked != 0;
-	int64_t wait = work ? mono_since(mono_now(), r->next_write) : BATCH_MS * 10;
-
-	(void)poll(&p, 1, wait < 0 ? 0 : wait > 1000 ? 1000 : (int)wait);
-	take_messages(r);
 	mono_t now = mono_now();
+	int64_t wait_marks;
+	struct pollfd p[2] = {
+		{ .fd = r->engine, .events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0) | (may_tell_blocks(r) ? POLLOUT : 0)) },
+		{ .fd = r->marks.fd, .events = recorder_marks_events(&r->marks, now, &wait_marks) },
+	};
+	bool work = r->n > 0 || r->store == NULL || r->asked != 0;
+	int64_t wait = work ? mono_since(now, r->next_write) : BATCH_MS * 10;
+
+	wait = wait < wait_marks ? wait : wait_marks;
+	(void)poll(p, countof(p), wait < 0 ? 0 : wait > 1000 ? 1000 : (int)wait);
+	take_messages(r);
+	now = mono_now();
 	if (now.ms >= r->next_write.ms && (r->n > 0 || r->store == NULL || r->asked != 0))
 		write_backlog(r, now);
 	else if (r->store != NULL && is_urgent(r) && r->trouble[0] == '\0')
 		write_backlog(r, now);
+	if (may_tell_blocks(r))
+		tell_blocks(r);
 	if (now.ms >= r->next_trim.ms)
 		trim(r, now);
 	if (now.ms >= r->next_status.ms)
 		tell_status(r, now);
+	recorder_marks_turn(&r->marks, mono_now());
 }
 
 int
-recorder_run(const struct config *config, int engine)
+recorder_run(const struct config *config, int engine, int marks)
 {
 	const struct sigaction term = { .sa_handler = on_term };
 	struct recorder r = {
@@ -303,7 +393,7 @@ recorder_run(const struct config *config, int engine)
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	r.backlog = calloc(RECORDER_BACKLOG, sizeof(*r.backlog));
-	if (r.backlog == NULL)
+	if (r.backlog == NULL || recorder_marks_init(&r.marks, config, marks) < 0)
 		return 111;
 	reopen(&r, mono_now());
 	while (!stopping)
@@ -312,6 +402,8 @@ recorder_run(const struct config *config, int engine)
 	take_messages(&r);
 	write_backlog(&r, mono_now());
 	store_close(r.store);
+	recorder_marks_flush(&r.marks, FLUSH_MARKS_MS);
+	recorder_marks_done(&r.marks);
 	free(r.backlog);
 	return 0;
 }

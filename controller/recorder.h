@@ -17,9 +17,13 @@
 enum recorder_kind {
 	RECORD_CHANGE,
 	RECORD_EPISODE_ROW,
+	RECORD_OFFENCE,
 	RECORD_REFUSAL,
 	RECORD_OVERRIDE,
 	RECORD_ASK_OVERRIDE, /* answered with the stored one */
+	RECORD_BLOCK,
+	RECORD_ALLOW,
+	RECORD_ASK_BLOCKS, /* answered with all blocks and allow entries, then ANSWER_BLOCKS_END */
 	RECORD_LIMITS, /* new numbers of rows, after a reload */
 };
 
@@ -29,8 +33,11 @@ struct recorder_message {
 	union {
 		struct store_change change;
 		struct store_episode episode;
+		struct store_offence offence;
 		struct store_refusal refusal;
 		struct store_override override;
+		struct store_block block;
+		struct store_allow allow;
 		struct config_store limits;
 	} u;
 };
@@ -39,19 +46,27 @@ enum recorder_answer_kind {
 	ANSWER_DONE, /* `id` is durable */
 	ANSWER_FAILED, /* `id` is not */
 	ANSWER_OVERRIDE, /* to RECORD_ASK_OVERRIDE */
+	ANSWER_BLOCK, /* to RECORD_ASK_BLOCKS, one for each */
+	ANSWER_ALLOW,
+	ANSWER_BLOCKS_END,
 	ANSWER_STATUS, /* at every change, and every few seconds */
 };
 
 struct recorder_answer {
 	enum recorder_answer_kind kind;
 	uint64_t id;
-	struct store_override override;
+	union {
+		struct store_override override;
+		struct store_block block;
+		struct store_allow allow;
+	};
 	bool ok; /* ANSWER_STATUS: the database can be written */
 	uint64_t rows, dropped;
 	char text[STORE_TEXT_MAX]; /* why not, or what was set aside */
 };
 
-/* Runs with its final privileges until SIGTERM, then writes what it has.  Returns the exit code. */
-int recorder_run(const struct config *config, int engine);
+/* Runs with its final privileges until SIGTERM, then writes what it has.  `marks`: see recorder_marks.h.  Returns the
+ * exit code. */
+int recorder_run(const struct config *config, int engine, int marks);
 
 #endif

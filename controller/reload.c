@@ -2,8 +2,9 @@
 /*
  * reload - a new configuration, whole or not at all
  *
- * The reader is a child (config_child.h): whatever is wrong with the file, the configuration in force stays.  An editor that
- * replaces the file by rename leaves a moment without one, so a missing file is looked for again for a second.
+ * The reader is a child (config_child.h): whatever is wrong with the file, the configuration in force stays.
+ * An editor that replaces the file by rename leaves a moment without one, so a missing file is looked for again
+ * for a second.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -32,14 +33,10 @@ tell(struct engine *e, bool ok, const char *text)
 
 	if (ok)
 		log_info("config", "%s reloaded%s%s", e->config_path, text[0] != '\0' ? "; " : "", text);
-	for (const char *line = text; !ok && *line != '\0';) {
-		int n = (int)strcspn(line, "\n");
-
-		log_error("config", "%.*s", n, line);
-		line += n + (line[n] == '\n');
-	}
-	if (!ok)
+	if (!ok) {
+		log_lines(LOG_ERROR, "config", text);
 		log_warning("config", "keeping the previous configuration");
+	}
 	(void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(text, "\n"), text);
 	engine_change(e, STORE_CONFIG, e->stance.level, e->stance.level, ok ? "reloaded" : first, "");
 }
@@ -89,12 +86,18 @@ swap(struct engine *e)
 
 	config_keep_fixed(new, &e->config, fixed, sizeof(fixed));
 	e->config = *new;
+	e->changed = true;
 	if (levels)
 		decide_reconfigure(&e->decide);
+	limits_configure(e);
+	blocking_configure(e);
+	rateserve_configure(e->rateserve, limits_in_force(e));
 	journal_limits(e->journal, &e->config.store);
+	shell_set_verbosity(e->config.settings.log_level);
 	e->next_publish = turn_now(&e->turn);
 	if (fixed[0] != '\0')
 		(void)snprintf(note, sizeof(note), "only a restart changes %s", fixed);
+	log_lines(LOG_WARNING, "config", e->reload.child.errors);
 	finish(e, true, note);
 }
 

@@ -6,6 +6,8 @@
 #include "controller/cli.h"
 #include "lib/num.h"
 
+#define MIB 1048576.0
+
 static const char *
 text_of(const json_t *j, const char *key)
 {
@@ -101,9 +103,42 @@ print_homes(const json_t *homes)
 }
 
 static void
+print_blocks(const json_t *b)
+{
+	size_t i;
+	json_t *a;
+
+	if (number_of(b, "count") == 0 && json_array_size(json_object_get(b, "actions")) == 0)
+		return;
+	(void)printf("blocks    %lld in force, %lld by persons%s%s%s\n", (long long)number_of(b, "count"),
+		(long long)number_of(b, "by_person"), is_true(b, "dry_run") ? "; dry run: nothing is written" : "",
+		is_true(b, "over_budget") ? "; no new ones: " : "", text_of(b, "budget"));
+	json_array_foreach(json_object_get(b, "actions"), i, a)
+		(void)printf("          %s: %s%s%s; %lld in force\n", text_of(a, "name"), is_true(a, "ok") ? "ok" : "NOT WRITTEN",
+			text_of(a, "text")[0] != '\0' ? ": " : "", text_of(a, "text"), (long long)number_of(a, "ours"));
+}
+
+static void
+print_limits(const json_t *l)
+{
+	const json_t *asked = json_object_get(l, "asked");
+	json_int_t refused = 0;
+	const char *check;
+	json_t *n;
+
+	json_object_foreach(json_object_get(l, "refused"), check, n)
+		refused += json_integer_value(n);
+	(void)printf("limits    %lld questions answered, %lld refused; now %lld over a limit, %lld connections held,"
+		" %lld asleep\n",
+		(long long)number_of(asked, "answered"), (long long)refused, (long long)number_of(l, "offences"),
+		(long long)number_of(json_object_get(l, "held"), "now"), (long long)number_of(asked, "sleeping"));
+}
+
+static void
 print_daemon(const json_t *s)
 {
 	const json_t *store = json_object_get(s, "store"), *config = json_object_get(s, "config");
+	const json_t *counters = json_object_get(json_object_get(s, "limits"), "kept");
 	char span[NUM_TEXT_MAX];
 
 	(void)printf("config    %s: %s%s\n", text_of(config, "path"), is_true(config, "ok") ? "ok" :
@@ -111,7 +146,9 @@ print_daemon(const json_t *s)
 	(void)printf("store     %s%s%s; %lld rows written, %lld dropped\n", is_true(store, "ok") ? "ok" : "not written",
 		text_of(store, "text")[0] != '\0' ? ": " : "", text_of(store, "text"),
 		(long long)number_of(store, "rows"), (long long)number_of(store, "dropped"));
-	(void)printf("daemon    version %s, pid %lld, up %s; %lld refused since then\n", text_of(s, "version"),
+	if (!is_true(counters, "ok"))
+		(void)printf("counters  a restart will forget the last ones: %s\n", text_of(counters, "text"));
+	(void)printf("daemon    version %s, pid %lld, up %s; %lld refused for load since then\n", text_of(s, "version"),
 		(long long)number_of(s, "pid"), age(number_of(s, "uptime_ms"), span),
 		(long long)number_of(s, "refused"));
 }
@@ -136,6 +173,8 @@ show_status(struct cli *cli, int argc, char **argv)
 		(void)printf("readings\n");
 		print_readings(json_object_get(s, "readings"));
 		print_homes(json_object_get(s, "homes"));
+		print_limits(json_object_get(s, "limits"));
+		print_blocks(json_object_get(s, "blocks"));
 		print_daemon(s);
 	}
 	json_decref(s);
@@ -157,7 +196,8 @@ print_probe(const json_t *p, const json_t *readings)
 			text_of(json_object_get(readings, json_string_value(v)), "text"));
 	json_array_foreach(facts, i, v)
 		(void)printf("  (%s: %s)\n", text_of(v, "name"), text_of(v, "text"));
-	(void)printf("  (looked %lld times, last %s ago, %lld failures; cpu %.1f ms, recounts %.1f ms, longest %.1f ms)\n",
+	(void)printf("  (looked %lld times, last %s ago, %lld failures; cpu %.1f ms, recounts %.1f ms,"
+		" longest %.1f ms)\n",
 		(long long)number_of(p, "looks"), age(number_of(p, "age_ms"), span),
 		(long long)number_of(p, "failures"), (double)number_of(p, "cpu_us") / 1000,
 		(double)number_of(p, "recount_cpu_us") / 1000, (double)number_of(p, "longest_us") / 1000);
@@ -181,6 +221,69 @@ show_probes(struct cli *cli, int argc, char **argv)
 	else
 		json_array_foreach(json_object_get(s, "probes"), i, p)
 			print_probe(p, json_object_get(s, "readings"));
+	json_decref(s);
+	return CLI_OK;
+}
+
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static void
+print_class(const json_t *c)
+{
+	char span[NUM_TEXT_MAX];
+	json_t *key;
+	size_t i;
+
+	(void)printf("class %s, mode %s\n", text_of(c, "name"), text_of(c, "mode"));
+	json_array_foreach(json_object_get(c, "keys"), i, key) {
+		num_duration_format(number_of(key, "window_ms"), span);
+		if (number_of(key, "count") < 0)
+			(void)printf("  %-30s not limited\n", text_of(key, "pattern"));
+		else
+			(void)printf("  %-30s %lld in %s\n", text_of(key, "pattern"),
+				(long long)number_of(key, "count"), span);
+	}
+}
+
+static void
+print_counters(const char *who, const json_t *s)
+{
+	(void)printf("%s: %lld keys in %.1f of %.1f MiB\n", who, (long long)number_of(s, "keys"),
+		(double)number_of(s, "memory_used") / MIB, (double)number_of(s, "memory") / MIB);
+	(void)printf("  %lld marks since the start, %lld of them over their limit\n", (long long)number_of(s, "marks"),
+		(long long)number_of(s, "over"));
+	if (number_of(s, "evicted") + number_of(s, "shared") + number_of(s, "lost_marks") > 0)
+		(void)printf("  full: %lld keys forgotten, %lld marks on shared keys, %lld marks forgotten;"
+			     " service.limits_memory is small for this\n",
+			(long long)number_of(s, "evicted"), (long long)number_of(s, "shared"),
+			(long long)number_of(s, "lost_marks"));
+}
+
+int
+show_limits(struct cli *cli, int argc, char **argv)
+{
+	int code = CLI_OK;
+	size_t i;
+	json_t *c;
+
+	(void)argv;
+	if (argc != 0)
+		return cli_fail(CLI_USAGE, "limits: takes no arguments");
+	json_t *s = client_ask(cli, json_pack("{s:s}", "command", "limits"), &code);
+	if (s == NULL)
+		return code;
+	const json_t *counted = json_object_get(s, "counted"), *clients = json_object_get(s, "clients");
+	if (cli->json) {
+		cli_print_json(s);
+	} else {
+		json_array_foreach(json_object_get(s, "classes"), i, c)
+			print_class(c);
+		print_counters("counted by plugins", json_object_get(counted, "plugins"));
+		print_counters("counted by clients of rate.sock", json_object_get(counted, "clients"));
+		(void)printf("clients: %lld connected, %lld lines answered, %lld dropped\n",
+			(long long)number_of(clients, "clients"), (long long)number_of(clients, "answered"),
+			(long long)number_of(clients, "dropped"));
+	}
 	json_decref(s);
 	return CLI_OK;
 }

@@ -23,13 +23,23 @@ static const struct {
 	{ "status", "", "level, why, since when, readings", show_status },
 	{ "probes", "", "where the readings come from, and how they fare", show_probes },
 	{ "force", "LEVEL|auto [--for 30m] [--reason TEXT]", "override the level; ends by itself", ask_force },
-	{ "neutral", "[--for 30m] [--offline [--home DIR]]", "open the gate; --offline: without the daemon", ask_neutral },
+	{ "neutral", "[--for 30m] [--offline [--home DIR] [--all]]", "open the gate; --offline: without the daemon",
+		ask_neutral },
 	{ "history", "[--since 24h]", "every change, with its reason", past_history },
-	{ "explain", "ID|ADDRESS", "why somebody was refused", past_explain },
+	{ "explain", "ID|ADDRESS", "why somebody was refused", explain_run },
+	{ "block", "ADDRESS[/N]... [--for 1h] [--kind KIND]", "turn addresses away; --import FILE, --fail2ban FILE", ask_block },
+	{ "unblock", "ADDRESS[/N]... | --import FILE", "let them in again", ask_unblock },
+	{ "blocks", "[ADDRESS|RULE|ID] [--sort KEY] [--export]", "who is blocked, until when, why", show_blocks },
+	{ "allow", "list|add|remove|check [ENTRY]", "who is never blocked", ask_allow },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
+	{ "rate", "CLASS VALUE", "is it too often? counts; exit code 0 no, 1 yes, 2 error", rate_ask },
+	{ "peek", "CLASS VALUE", "the same without counting", rate_peek_only },
+	{ "reset", "CLASS VALUE", "forget what was counted of it", ask_reset },
+	{ "limits", "", "classes of limits, and how much is counted", show_limits },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
-	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do", setup_run },
+	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do",
+		setup_run },
 };
 
 int
@@ -62,24 +72,26 @@ print_usage(FILE *f)
 			 "  --json              print JSON\n"
 			 "  -V, --version; -h, --help\n"
 			 "Exit codes: 0 yes or done, 1 no, 100 wrong usage, 111 the daemon can't be asked.\n"
+			 "Of rate and peek: 0 not too often, 1 too often, 2 not answered.\n"
 			 "spillway(1), spillwayd(8), spillway.conf(5)\n");
 }
 
 /* --- check ----------------------------------------------------------------------------------- */
 
 static json_t *
-errors_json(const struct config_errors *errors)
+texts_json(const struct err *text, unsigned n)
 {
 	json_t *all = json_array();
 
-	for (unsigned i = 0; i < errors->n && i < CONFIG_ERRORS_MAX; i++)
-		(void)json_array_append_new(all, json_string(errors->e[i].text));
+	for (unsigned i = 0; i < n; i++)
+		(void)json_array_append_new(all, json_string(text[i].text));
 	return all;
 }
 
 static int
 check(struct cli *cli, int argc, char **argv)
 {
+	const struct config_errors *e = &cli->errors;
 	char missing[200] = "";
 
 	if (argc > 1)
@@ -90,9 +102,12 @@ check(struct cli *cli, int argc, char **argv)
 	}
 	if (cli->config_ok)
 		config_resolve(&cli->config, missing, sizeof(missing));
+	unsigned errors = e->n < CONFIG_ERRORS_MAX ? e->n : CONFIG_ERRORS_MAX;
+	unsigned notes = e->notes < CONFIG_NOTES_MAX ? e->notes : CONFIG_NOTES_MAX;
 	if (cli->json) {
-		json_t *j = json_pack("{s:s, s:b, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
-			"errors", errors_json(&cli->errors), "names_missing_here", missing);
+		json_t *j = json_pack("{s:s, s:b, s:o, s:o, s:s}", "path", cli->config_path, "ok", cli->config_ok,
+			"errors", texts_json(e->e, errors), "notes", texts_json(e->note, notes),
+			"names_missing_here", missing);
 
 		cli_print_json(j);
 		json_decref(j);
@@ -100,11 +115,13 @@ check(struct cli *cli, int argc, char **argv)
 		config_print(stdout, &cli->config);
 	} else if (cli->config_ok) {
 		(void)printf("%s: ok\n", cli->config_path);
+		for (unsigned i = 0; i < notes; i++)
+			(void)printf("note: %s\n", e->note[i].text);
 		if (missing[0] != '\0')
 			(void)printf("note: on this machine there is no %s\n", missing);
 	} else {
-		for (unsigned i = 0; i < cli->errors.n && i < CONFIG_ERRORS_MAX; i++)
-			(void)fprintf(stderr, "%s\n", cli->errors.e[i].text);
+		for (unsigned i = 0; i < errors; i++)
+			(void)fprintf(stderr, "%s\n", e->e[i].text);
 	}
 	return cli->config_ok ? CLI_OK : CLI_USAGE;
 }
@@ -122,6 +139,12 @@ enum {
 	OPT_UNDO,
 	OPT_SERVICE,
 	OPT_EFFECTIVE,
+	OPT_KIND,
+	OPT_SORT,
+	OPT_IMPORT,
+	OPT_FAIL2BAN,
+	OPT_EXPORT,
+	OPT_ALL,
 };
 
 static const struct option options[] = {
@@ -130,7 +153,10 @@ static const struct option options[] = {
 	{ "since", required_argument, NULL, OPT_SINCE }, { "offline", no_argument, NULL, OPT_OFFLINE },
 	{ "home", required_argument, NULL, OPT_HOME }, { "yes", no_argument, NULL, OPT_YES },
 	{ "undo", no_argument, NULL, OPT_UNDO }, { "service", required_argument, NULL, OPT_SERVICE },
-	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "version", no_argument, NULL, 'V' },
+	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "kind", required_argument, NULL, OPT_KIND },
+	{ "sort", required_argument, NULL, OPT_SORT }, { "import", required_argument, NULL, OPT_IMPORT },
+	{ "fail2ban", required_argument, NULL, OPT_FAIL2BAN }, { "export", no_argument, NULL, OPT_EXPORT },
+	{ "all", no_argument, NULL, OPT_ALL }, { "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' }, { 0 },
 };
 
@@ -147,7 +173,8 @@ take_home(struct cfg_list *homes, const char *text)
 {
 	if (text[0] != '/' || homes->n == CFG_LIST_MAX
 		|| text_copy(homes->s[homes->n], CFG_STRING_MAX, text) < 0)
-		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text, CFG_LIST_MAX);
+		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text,
+			CFG_LIST_MAX);
 	homes->n++;
 	return 0;
 }
@@ -184,6 +211,25 @@ take_option(struct cli *cli, int o)
 	case OPT_SERVICE:
 		cli->service = optarg;
 		return 0;
+	case OPT_KIND:
+		cli->kind = optarg;
+		return 0;
+	case OPT_SORT:
+		cli->sort = optarg;
+		return 0;
+	case OPT_FAIL2BAN:
+		cli->fail2ban = true;
+		cli->file = optarg;
+		return 0;
+	case OPT_IMPORT:
+		cli->file = optarg;
+		return 0;
+	case OPT_EXPORT:
+		cli->export_list = true;
+		return 0;
+	case OPT_ALL:
+		cli->all = true;
+		return 0;
 	case OPT_EFFECTIVE:
 		cli->effective = true;
 		return 0;
@@ -210,29 +256,60 @@ load_config(struct cli *cli)
 	cli->run_dir = env != NULL && env[0] == '/' ? env : cli->config.service.run_dir;
 }
 
+/* Returns 0, or an exit code + 1 when all is done.  Afterwards optind is that of the first argument. */
+static int
+take_options(struct cli *cli, int argc, char **argv, const char *letters)
+{
+	int o, done;
+
+	optind = 0; /* begin anew: glibc */
+	while ((o = getopt_long(argc, argv, letters, options, NULL)) != -1)
+		if ((done = take_option(cli, o)) != 0)
+			return done;
+	return 0;
+}
+
+/* What stands behind these is never an option: it may come from a stranger, who would else be called "-h" and so
+ * never be too often. */
+static bool
+takes_no_options(cli_command *run)
+{
+	return run == rate_ask || run == rate_peek_only || run == ask_reset;
+}
+
+static int
+find_command(const char *name)
+{
+	for (size_t i = 0; i < countof(commands); i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return (int)i;
+	(void)cli_fail(CLI_USAGE, "%s: no such command", name);
+	print_usage(stderr);
+	return -1;
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct cli cli = { .config_path = CONFIG_DEFAULT_PATH };
-	int o;
 
 	if (fd_sanitize() < 0)
 		return CLI_TEMPORARY;
-	while ((o = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
-		int done = take_option(&cli, o);
-
-		if (done != 0)
-			return done - 1;
-	}
+	int done = take_options(&cli, argc, argv, "+c:Vh");
+	if (done != 0)
+		return done - 1;
 	if (optind == argc) {
 		print_usage(stderr);
 		return CLI_USAGE;
 	}
+	argc -= optind;
+	argv += optind;
+	int i = find_command(argv[0]);
+	if (i < 0)
+		return CLI_USAGE;
+	optind = 1;
+	if (!takes_no_options(commands[i].run) && (done = take_options(&cli, argc, argv, "c:Vh")) != 0)
+		return done - 1;
 	load_config(&cli);
-	for (size_t i = 0; i < countof(commands); i++)
-		if (strcmp(argv[optind], commands[i].name) == 0)
-			return commands[i].run(&cli, argc - optind - 1, argv + optind + 1);
-	(void)cli_fail(CLI_USAGE, "%s: no such command", argv[optind]);
-	print_usage(stderr);
-	return CLI_USAGE;
+	return commands[i].run(&cli, argc - optind, argv + optind);
 }

@@ -14,6 +14,7 @@
 #include "controller/config_child.h"
 #include "controller/keeper.h"
 #include "controller/log.h"
+#include "controller/resolve.h"
 #include "lib/atomicfile.h"
 #include "lib/fdio.h"
 #include "lib/rundir.h"
@@ -41,6 +42,8 @@ test_config(const char *path)
 
 	if (config_load(path, -1, &config, &errors) == 0) {
 		(void)printf("%s: ok\n", path);
+		for (unsigned i = 0; i < errors.notes && i < CONFIG_NOTES_MAX; i++)
+			(void)printf("note: %s\n", errors.note[i].text);
 		return 0;
 	}
 	for (unsigned i = 0; i < errors.n && i < CONFIG_ERRORS_MAX; i++)
@@ -59,14 +62,10 @@ read_config(const char *path, struct config *ret)
 	int r = config_child_read(path, &child);
 
 	if (r < 0) {
-		for (const char *line = child.errors; *line != '\0';) {
-			int n = (int)strcspn(line, "\n");
-
-			log_error("config", "%.*s", n, line);
-			line += n + (line[n] == '\n');
-		}
+		log_lines(LOG_ERROR, "config", child.errors);
 		return r;
 	}
+	log_lines(LOG_WARNING, "config", child.errors);
 	*ret = child.config;
 	if (env != NULL && env[0] == '/' && text_copy(ret->service.run_dir, CFG_STRING_MAX, env) < 0) {
 		log_error("config", RUNDIR_ENV " is too long; allowed: a path of less than %d characters",
@@ -102,8 +101,8 @@ is_empty(int dir)
 	return e == NULL;
 }
 
-/* Make a directory of the engine's, or take one that is its own or, while it is empty, ours: with `state_dir = "/var/lib"` or
- * a link planted in /tmp, root's own would be given away otherwise. */
+/* Make a directory of the engine's, or take one that is its own or, while it is empty, ours: with `state_dir =
+ * "/var/lib"` or a link planted in /tmp, root's own would be given away otherwise. */
 static int
 open_directory(const char *path, mode_t mode, const struct identity *id)
 {
@@ -124,7 +123,8 @@ open_directory(const char *path, mode_t mode, const struct identity *id)
 		return -EPERM;
 	}
 	if (st.st_uid != owner && !is_empty(fd)) {
-		log_error("keeper", "%s belongs to uid %u and is not empty; allowed: one of uid %u (chown -R), or an empty one",
+		log_error("keeper",
+			"%s belongs to uid %u and is not empty; allowed: one of uid %u (chown -R), or an empty one",
 			path, st.st_uid, owner);
 		return -EPERM;
 	}
@@ -212,6 +212,8 @@ main(int argc, char **argv)
 
 	if (fd_sanitize() < 0)
 		return EXIT_TEMPORARY;
+	if (argc > 2 && strcmp(argv[1], RESOLVE_OPTION) == 0)
+		return resolve_main(argc - 2, argv + 2);
 	if (argc == 3 && strcmp(argv[1], CONFIG_CHILD_OPTION) == 0)
 		return config_child_main(argv[2]);
 	(void)umask(022);

@@ -2,35 +2,31 @@
 #include "controller/store.h"
 
 #include <errno.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "controller/store_sql.h"
 #include "lib/array.h"
 #include "lib/text.h"
 
+#define OFFENCE_COLUMNS "name, rule, stage, code, class, pattern, value, prefix, n, max, window_ms, clear_ms," \
+	" first, last, ended, refused, ip, helo, sender, recipient, user"
 #define TRIM_STEP "1000"
 #define WAL_LIMIT "8388608" /* bytes kept of the log after a checkpoint */
-
-enum statement {
-	ADD_CHANGE,
-	PUT_EPISODE,
-	ADD_REFUSAL,
-	PUT_OVERRIDE,
-	DROP_OVERRIDE,
-	TRIM_CHANGES,
-	TRIM_REFUSALS,
-	STATEMENTS,
-};
 
 static const char *const sql[STATEMENTS] = {
 	[ADD_CHANGE] = "INSERT INTO change (at, kind, level_before, level_after, episode, reason, who, readings)"
 		       " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_EPISODE] = "INSERT OR REPLACE INTO episode (id, began, ended, peak, reason, refused)"
 			" VALUES (?, ?, ?, ?, ?, ?)",
+	/* Not "OR REPLACE": an offence that goes on keeps its place among the oldest. */
+	[PUT_OFFENCE] = "INSERT INTO offence (" OFFENCE_COLUMNS ")"
+			" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,"
+			" ?19, ?20, ?21) ON CONFLICT (name) DO UPDATE SET n = ?9, max = ?10, clear_ms = ?12,"
+			" last = ?14, ended = ?15, refused = ?16",
 	[ADD_REFUSAL] = "INSERT INTO refusal (at, episode, rule, stage, code, pid, ip, helo, sender, recipient)"
 			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_OVERRIDE] = "INSERT OR REPLACE INTO override"
@@ -41,9 +37,20 @@ static const char *const sql[STATEMENTS] = {
 			 " (SELECT max(id) FROM change) - ? ORDER BY id LIMIT " TRIM_STEP ")",
 	[TRIM_REFUSALS] = "DELETE FROM refusal WHERE id IN (SELECT id FROM refusal WHERE id <="
 			  " (SELECT max(id) FROM refusal) - ? ORDER BY id LIMIT " TRIM_STEP ")",
+	[TRIM_OFFENCES] = "DELETE FROM offence WHERE id IN (SELECT id FROM offence WHERE id <="
+			  " (SELECT max(id) FROM offence) - ? ORDER BY id LIMIT " TRIM_STEP ")",
+	[PUT_BLOCK] = "INSERT OR REPLACE INTO block (prefix, kind, name, began, until, ended, until_mono, boot_id, length_ms,"
+		      " who, reason, person, wide, n, max, step, times)"
+		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[PUT_ALLOW] = "INSERT OR REPLACE INTO allow (entry, at, who) VALUES (?, ?, ?)",
+	[DROP_ALLOW] = "DELETE FROM allow WHERE entry = ?",
+	/* Of those that are over, the ones longest ago. */
+	[TRIM_BLOCKS] = "DELETE FROM block WHERE prefix IN (SELECT prefix FROM block WHERE ended != 0 ORDER BY ended"
+			" LIMIT max(0, min(" TRIM_STEP ", (SELECT count(*) FROM block) - ?)))",
 };
 
-static const char schema[] =
+/* Schema 1, and what came with each one after it: a new database takes all of them, one step at a time. */
+static const char schema_1[] =
 	"PRAGMA auto_vacuum = INCREMENTAL;"
 	"BEGIN IMMEDIATE;"
 	"CREATE TABLE change (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL,"
@@ -63,19 +70,37 @@ static const char schema[] =
 	"PRAGMA user_version = 1;"
 	"COMMIT;";
 
-_Static_assert(STORE_SCHEMA == 1, "the schema sets user_version");
+static const char schema_2[] =
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE offence (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rule TEXT NOT NULL,"
+	" stage TEXT NOT NULL, code INTEGER NOT NULL, class TEXT NOT NULL, pattern TEXT NOT NULL,"
+	" value TEXT NOT NULL, prefix INTEGER NOT NULL,"
+	" n INTEGER NOT NULL, max INTEGER NOT NULL, window_ms INTEGER NOT NULL, clear_ms INTEGER NOT NULL,"
+	" first INTEGER NOT NULL, last INTEGER NOT NULL, ended INTEGER NOT NULL, refused INTEGER NOT NULL,"
+	" ip TEXT NOT NULL, helo TEXT NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL, user TEXT NOT NULL);"
+	"CREATE INDEX offence_value ON offence (value);"
+	"CREATE INDEX offence_ip ON offence (ip);"
+	"PRAGMA user_version = 2;"
+	"COMMIT;";
+
+static const char schema_3[] =
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE block (prefix TEXT PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, began INTEGER NOT NULL,"
+	" until INTEGER NOT NULL, ended INTEGER NOT NULL, until_mono INTEGER NOT NULL, boot_id BLOB NOT NULL,"
+	" length_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, person INTEGER NOT NULL,"
+	" wide INTEGER NOT NULL, n INTEGER NOT NULL, max INTEGER NOT NULL, step INTEGER NOT NULL,"
+	" times INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX block_name ON block (name);"
+	"CREATE INDEX block_ended ON block (ended);"
+	"CREATE TABLE allow (entry TEXT PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL) WITHOUT ROWID;"
+	"PRAGMA user_version = 3;"
+	"COMMIT;";
+
+static const char *const steps[STORE_SCHEMA] = { schema_1, schema_2, schema_3 }; /* [N] leads from schema N to N + 1 */
 
 static const char *const kind_names[STORE_KINDS] = {
 	[STORE_LEVEL] = "level", [STORE_GATE] = "gate", [STORE_PIN] = "pin", [STORE_CONFIG] = "config",
 	[STORE_SERVICE] = "service",
-};
-
-struct store {
-	sqlite3 *db;
-	char path[256];
-	dev_t dev;
-	ino_t ino;
-	sqlite3_stmt *stmt[STATEMENTS];
 };
 
 const char *
@@ -109,8 +134,8 @@ error_of(int rc)
 	}
 }
 
-static int
-fail(const struct store *s, int rc, struct err *why)
+int
+store_fail(const struct store *s, int rc, struct err *why)
 {
 	return err_set(why, error_of(rc), "%s: %s", s->path,
 		s->db != NULL ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
@@ -121,7 +146,7 @@ run(struct store *s, const char *text, struct err *why)
 {
 	int rc = sqlite3_exec(s->db, text, NULL, NULL, NULL);
 
-	return rc == SQLITE_OK ? 0 : fail(s, rc, why);
+	return rc == SQLITE_OK ? 0 : store_fail(s, rc, why);
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
@@ -150,7 +175,7 @@ check_integrity(struct store *s, struct err *why)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(st);
 	if (rc != SQLITE_ROW)
-		r = fail(s, rc, why);
+		r = store_fail(s, rc, why);
 	else if (strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
 		r = err_set(why, -EUCLEAN, "%s: %s", s->path, sqlite3_column_text(st, 0));
 	(void)sqlite3_finalize(st);
@@ -164,9 +189,23 @@ prepare(struct store *s, struct err *why)
 		int rc = sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[i], NULL);
 
 		if (rc != SQLITE_OK)
-			return fail(s, rc, why);
+			return store_fail(s, rc, why);
 	}
 	return 0;
+}
+
+/* One step is one transaction: after a crash the database is at one schema or the next. */
+static int
+migrate(struct store *s, int64_t version, struct err *why)
+{
+	int r = 0;
+
+	for (; version < STORE_SCHEMA && r == 0; version++) {
+		r = run(s, steps[version], why);
+		if (r < 0)
+			store_rollback(s);
+	}
+	return r;
 }
 
 static int
@@ -182,10 +221,11 @@ set_up(struct store *s, struct err *why)
 			(long long)version, STORE_SCHEMA);
 	if (version == 0 && ask_number(s, "SELECT count(*) FROM sqlite_master") != 0)
 		return err_set(why, -EUCLEAN, "%s: a database, but not of ours", s->path);
-	if (version == 0 && (r = run(s, schema, why)) < 0) {
-		store_rollback(s);
+	if (version < 0)
+		return sqlite3_errcode(s->db) != SQLITE_OK ? store_fail(s, sqlite3_errcode(s->db), why)
+			: err_set(why, -EUCLEAN, "%s: schema %lld", s->path, (long long)version);
+	if ((r = migrate(s, version, why)) < 0)
 		return r;
-	}
 	r = run(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
 		   " PRAGMA journal_size_limit = " WAL_LIMIT "; PRAGMA foreign_keys = OFF;", why);
 	return r < 0 ? r : prepare(s, why);
@@ -198,7 +238,7 @@ open_at(struct store *s, int flags, struct err *why)
 	int rc = sqlite3_open_v2(s->path, &s->db, flags, NULL);
 
 	if (rc != SQLITE_OK)
-		return fail(s, rc, why);
+		return store_fail(s, rc, why);
 	(void)sqlite3_extended_result_codes(s->db, 1);
 	if (stat(s->path, &st) == 0) {
 		s->dev = st.st_dev;
@@ -309,19 +349,19 @@ store_rollback(struct store *s)
 }
 
 /* Bind `n` texts from parameter `first` on. */
-static void
-bind_texts(sqlite3_stmt *st, int first, const char *const *texts, size_t n)
+void
+store_bind_texts(sqlite3_stmt *st, int first, const char *const *texts, size_t n)
 {
 	/* Binding fails only for want of memory; the step then fails on NOT NULL. */
 	for (size_t i = 0; i < n; i++)
 		(void)sqlite3_bind_text(st, first + (int)i, texts[i], -1, SQLITE_TRANSIENT);
 }
 
-static int
-finish(struct store *s, sqlite3_stmt *st, struct err *why)
+int
+store_finish(struct store *s, sqlite3_stmt *st, struct err *why)
 {
 	int rc = sqlite3_step(st);
-	int r = rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : fail(s, rc, why);
+	int r = rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : store_fail(s, rc, why);
 
 	(void)sqlite3_reset(st); /* repeats the error */
 	(void)sqlite3_clear_bindings(st);
@@ -338,8 +378,8 @@ store_add_change(struct store *s, const struct store_change *c, struct err *why)
 	sqlite3_stmt *st = s->stmt[ADD_CHANGE];
 
 	(void)sqlite3_bind_int64(st, 1, c->at.ms);
-	bind_texts(st, 2, texts, countof(texts));
-	return finish(s, st, why);
+	store_bind_texts(st, 2, texts, countof(texts));
+	return store_finish(s, st, why);
 }
 
 int
@@ -347,12 +387,30 @@ store_put_episode(struct store *s, const struct store_episode *e, struct err *wh
 {
 	sqlite3_stmt *st = s->stmt[PUT_EPISODE];
 
-	bind_texts(st, 1, (const char *const[]) { e->id }, 1);
+	store_bind_texts(st, 1, (const char *const[]) { e->id }, 1);
 	(void)sqlite3_bind_int64(st, 2, e->began.ms);
 	(void)sqlite3_bind_int64(st, 3, e->ended.ms);
-	bind_texts(st, 4, (const char *const[]) { level_name(e->peak), e->reason }, 2);
+	store_bind_texts(st, 4, (const char *const[]) { level_name(e->peak), e->reason }, 2);
 	(void)sqlite3_bind_int64(st, 6, (sqlite3_int64)e->refused);
-	return finish(s, st, why);
+	return store_finish(s, st, why);
+}
+
+int
+store_put_offence(struct store *s, const struct store_offence *o, struct err *why)
+{
+	sqlite3_stmt *st = s->stmt[PUT_OFFENCE];
+	const int64_t numbers[] = {
+		o->prefix, o->n, o->max, o->window_ms, o->clear_ms, o->first.ms, o->last.ms, o->ended.ms,
+		(int64_t)o->refused,
+	};
+
+	store_bind_texts(st, 1, (const char *const[]) { o->id, check_name(o->check), stage_name(o->stage) }, 3);
+	(void)sqlite3_bind_int(st, 4, o->code);
+	store_bind_texts(st, 5, (const char *const[]) { o->class, o->pattern, o->value }, 3);
+	for (size_t i = 0; i < countof(numbers); i++)
+		(void)sqlite3_bind_int64(st, 8 + (int)i, numbers[i]);
+	store_bind_texts(st, 17, (const char *const[]) { o->ip, o->helo, o->sender, o->recipient, o->user }, 5);
+	return store_finish(s, st, why);
 }
 
 int
@@ -361,11 +419,11 @@ store_add_refusal(struct store *s, const struct store_refusal *r, struct err *wh
 	sqlite3_stmt *st = s->stmt[ADD_REFUSAL];
 
 	(void)sqlite3_bind_int64(st, 1, r->at.ms);
-	bind_texts(st, 2, (const char *const[]) { r->episode, check_name(r->check), stage_name(r->stage) }, 3);
+	store_bind_texts(st, 2, (const char *const[]) { r->episode, check_name(r->check), stage_name(r->stage) }, 3);
 	(void)sqlite3_bind_int(st, 5, r->code);
 	(void)sqlite3_bind_int64(st, 6, r->pid);
-	bind_texts(st, 7, (const char *const[]) { r->ip, r->helo, r->sender, r->recipient }, 4);
-	return finish(s, st, why);
+	store_bind_texts(st, 7, (const char *const[]) { r->ip, r->helo, r->sender, r->recipient }, 4);
+	return store_finish(s, st, why);
 }
 
 int
@@ -374,26 +432,33 @@ store_put_override(struct store *s, const struct store_override *o, struct err *
 	sqlite3_stmt *st = s->stmt[o->set ? PUT_OVERRIDE : DROP_OVERRIDE];
 
 	if (o->set) {
-		bind_texts(st, 1, (const char *const[]) { level_name(o->level) }, 1);
+		store_bind_texts(st, 1, (const char *const[]) { level_name(o->level) }, 1);
 		(void)sqlite3_bind_int64(st, 2, o->until.ms);
 		(void)sqlite3_bind_int64(st, 3, o->until_mono.ms);
 		(void)sqlite3_bind_blob(st, 4, o->boot_id, sizeof(o->boot_id), SQLITE_TRANSIENT);
 		(void)sqlite3_bind_int64(st, 5, o->remaining_ms);
-		bind_texts(st, 6, (const char *const[]) { o->who, o->reason }, 2);
+		store_bind_texts(st, 6, (const char *const[]) { o->who, o->reason }, 2);
 	}
-	return finish(s, st, why);
+	return store_finish(s, st, why);
 }
 
 int
-store_trim(struct store *s, int64_t changes, int64_t refusals, struct err *why)
+store_trim(struct store *s, int64_t changes, int64_t refusals, int64_t offences, struct err *why)
 {
-	(void)sqlite3_bind_int64(s->stmt[TRIM_CHANGES], 1, changes);
-	int r = finish(s, s->stmt[TRIM_CHANGES], why);
-	if (r < 0)
-		return r;
-	(void)sqlite3_bind_int64(s->stmt[TRIM_REFUSALS], 1, refusals);
-	r = finish(s, s->stmt[TRIM_REFUSALS], why);
-	return r < 0 ? r : run(s, "PRAGMA incremental_vacuum(200)", why);
+	const struct {
+		enum store_statement statement;
+		int64_t kept;
+	} tables[] = { { TRIM_CHANGES, changes }, { TRIM_REFUSALS, refusals }, { TRIM_OFFENCES, offences } };
+
+	for (size_t i = 0; i < countof(tables); i++) {
+		sqlite3_stmt *st = s->stmt[tables[i].statement];
+
+		(void)sqlite3_bind_int64(st, 1, tables[i].kept);
+		int r = store_finish(s, st, why);
+		if (r < 0)
+			return r;
+	}
+	return run(s, "PRAGMA incremental_vacuum(200)", why);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -415,10 +480,11 @@ store_open_readonly(const char *dir, struct store **ret, struct err *why)
 		int64_t version = ask_number(s, "PRAGMA user_version");
 
 		if (version < 0)
-			r = fail(s, sqlite3_errcode(s->db), why);
-		else if (version != STORE_SCHEMA)
+			r = store_fail(s, sqlite3_errcode(s->db), why);
+		else if (version < STORE_SCHEMA_OLDEST || version > STORE_SCHEMA)
 			r = err_set(why, -EPROTO, "%s: schema %lld, ours is %d", s->path, (long long)version,
 				STORE_SCHEMA);
+		s->version = version;
 	}
 	if (r < 0) {
 		store_close(s);
@@ -428,8 +494,8 @@ store_open_readonly(const char *dir, struct store **ret, struct err *why)
 	return 0;
 }
 
-static void
-column_text(sqlite3_stmt *st, int i, char *ret, size_t cap)
+void
+store_column_text(sqlite3_stmt *st, int i, char *ret, size_t cap)
 {
 	const char *text = (const char *)sqlite3_column_text(st, i);
 
@@ -445,14 +511,14 @@ column_level(sqlite3_stmt *st, int i)
 	return level >= 0 ? (enum level)level : LEVEL_NORMAL;
 }
 
-static sqlite3_stmt *
-query(struct store *s, const char *text, struct err *why)
+sqlite3_stmt *
+store_query(struct store *s, const char *text, struct err *why)
 {
 	sqlite3_stmt *st = NULL;
 	int rc = sqlite3_prepare_v2(s->db, text, -1, &st, NULL);
 
 	if (rc != SQLITE_OK)
-		(void)fail(s, rc, why);
+		(void)store_fail(s, rc, why);
 	return st;
 }
 
@@ -472,21 +538,21 @@ read_change(sqlite3_stmt *st, struct store_change *c)
 	char kind[16];
 
 	c->at.ms = sqlite3_column_int64(st, 0);
-	column_text(st, 1, kind, sizeof(kind));
+	store_column_text(st, 1, kind, sizeof(kind));
 	c->kind = kind_of(kind);
 	c->before = column_level(st, 2);
 	c->after = column_level(st, 3);
-	column_text(st, 4, c->episode, sizeof(c->episode));
-	column_text(st, 5, c->reason, sizeof(c->reason));
-	column_text(st, 6, c->who, sizeof(c->who));
-	column_text(st, 7, c->readings, sizeof(c->readings));
+	store_column_text(st, 4, c->episode, sizeof(c->episode));
+	store_column_text(st, 5, c->reason, sizeof(c->reason));
+	store_column_text(st, 6, c->who, sizeof(c->who));
+	store_column_text(st, 7, c->readings, sizeof(c->readings));
 }
 
 int
 store_history(struct store *s, wall_t since, bool (*each)(const struct store_change *c, void *arg),
 	void *arg, struct err *why)
 {
-	sqlite3_stmt *st = query(s,
+	sqlite3_stmt *st = store_query(s,
 		"SELECT at, kind, level_before, level_after, episode, reason, who, readings"
 		" FROM change WHERE at >= ? ORDER BY id", why);
 	struct store_change c;
@@ -502,7 +568,7 @@ store_history(struct store *s, wall_t since, bool (*each)(const struct store_cha
 			break;
 		}
 	}
-	int r = rc == SQLITE_DONE ? 0 : fail(s, rc, why);
+	int r = rc == SQLITE_DONE ? 0 : store_fail(s, rc, why);
 	(void)sqlite3_finalize(st);
 	return r;
 }
@@ -510,53 +576,58 @@ store_history(struct store *s, wall_t since, bool (*each)(const struct store_cha
 int
 store_find_episode(struct store *s, const char *id, struct store_episode *ret, struct err *why)
 {
-	sqlite3_stmt *st = query(s, "SELECT id, began, ended, peak, reason, refused FROM episode WHERE id = ?", why);
+	sqlite3_stmt *st = store_query(s, "SELECT id, began, ended, peak, reason, refused FROM episode WHERE id = ?", why);
 
 	if (st == NULL)
 		return -EIO;
-	bind_texts(st, 1, &id, 1);
+	store_bind_texts(st, 1, &id, 1);
 	int rc = sqlite3_step(st), r = 0;
 	if (rc == SQLITE_ROW) {
-		column_text(st, 0, ret->id, sizeof(ret->id));
+		store_column_text(st, 0, ret->id, sizeof(ret->id));
 		ret->began.ms = sqlite3_column_int64(st, 1);
 		ret->ended.ms = sqlite3_column_int64(st, 2);
 		ret->peak = column_level(st, 3);
-		column_text(st, 4, ret->reason, sizeof(ret->reason));
+		store_column_text(st, 4, ret->reason, sizeof(ret->reason));
 		ret->refused = (uint64_t)sqlite3_column_int64(st, 5);
 	} else {
-		r = rc == SQLITE_DONE ? err_set(why, -ENOENT, "no episode \"%s\"", id) : fail(s, rc, why);
+		r = rc == SQLITE_DONE ? err_set(why, -ENOENT, "no episode \"%s\"", id) : store_fail(s, rc, why);
 	}
 	(void)sqlite3_finalize(st);
 	return r;
 }
 
 static void
-read_refusal(sqlite3_stmt *st, struct store_refusal *r)
+column_words(sqlite3_stmt *st, int i, enum check *ret_check, enum stage *ret_stage)
 {
 	char word[24];
-	int v;
 
-	r->at.ms = sqlite3_column_int64(st, 0);
-	column_text(st, 1, r->episode, sizeof(r->episode));
-	column_text(st, 2, word, sizeof(word));
-	v = check_find(word);
-	r->check = v >= 0 ? (enum check)v : CHECK_OVERLOAD;
-	column_text(st, 3, word, sizeof(word));
+	store_column_text(st, i, word, sizeof(word));
+	int v = check_find(word);
+	*ret_check = v >= 0 ? (enum check)v : CHECK_OVERLOAD;
+	store_column_text(st, i + 1, word, sizeof(word));
 	v = stage_find(word);
-	r->stage = v >= 0 ? (enum stage)v : STAGE_MAIL;
+	*ret_stage = v >= 0 ? (enum stage)v : STAGE_MAIL;
+}
+
+static void
+read_refusal(sqlite3_stmt *st, struct store_refusal *r)
+{
+	r->at.ms = sqlite3_column_int64(st, 0);
+	store_column_text(st, 1, r->episode, sizeof(r->episode));
+	column_words(st, 2, &r->check, &r->stage);
 	r->code = (uint16_t)sqlite3_column_int(st, 4);
 	r->pid = (uint32_t)sqlite3_column_int64(st, 5);
-	column_text(st, 6, r->ip, sizeof(r->ip));
-	column_text(st, 7, r->helo, sizeof(r->helo));
-	column_text(st, 8, r->sender, sizeof(r->sender));
-	column_text(st, 9, r->recipient, sizeof(r->recipient));
+	store_column_text(st, 6, r->ip, sizeof(r->ip));
+	store_column_text(st, 7, r->helo, sizeof(r->helo));
+	store_column_text(st, 8, r->sender, sizeof(r->sender));
+	store_column_text(st, 9, r->recipient, sizeof(r->recipient));
 }
 
 int
 store_refusals(struct store *s, const char *episode, const char *ip, int max,
 	bool (*each)(const struct store_refusal *r, void *arg), void *arg, struct err *why)
 {
-	sqlite3_stmt *st = query(s,
+	sqlite3_stmt *st = store_query(s,
 		episode != NULL ? "SELECT at, episode, rule, stage, code, pid, ip, helo, sender, recipient"
 				  " FROM refusal WHERE episode = ? ORDER BY id DESC LIMIT ?"
 				: "SELECT at, episode, rule, stage, code, pid, ip, helo, sender, recipient"
@@ -566,7 +637,7 @@ store_refusals(struct store *s, const char *episode, const char *ip, int max,
 
 	if (st == NULL)
 		return -EIO;
-	bind_texts(st, 1, (const char *const[]) { episode != NULL ? episode : ip }, 1);
+	store_bind_texts(st, 1, (const char *const[]) { episode != NULL ? episode : ip }, 1);
 	(void)sqlite3_bind_int(st, 2, max);
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
 		read_refusal(st, &r);
@@ -575,15 +646,71 @@ store_refusals(struct store *s, const char *episode, const char *ip, int max,
 			break;
 		}
 	}
-	int e = rc == SQLITE_DONE ? 0 : fail(s, rc, why);
+	int e = rc == SQLITE_DONE ? 0 : store_fail(s, rc, why);
 	(void)sqlite3_finalize(st);
 	return e;
+}
+
+static void
+read_offence(sqlite3_stmt *st, struct store_offence *o)
+{
+	memset(o, 0, sizeof(*o)); /* the same row is the same bytes */
+	store_column_text(st, 0, o->id, sizeof(o->id));
+	column_words(st, 1, &o->check, &o->stage);
+	o->code = (uint16_t)sqlite3_column_int(st, 3);
+	store_column_text(st, 4, o->class, sizeof(o->class));
+	store_column_text(st, 5, o->pattern, sizeof(o->pattern));
+	store_column_text(st, 6, o->value, sizeof(o->value));
+	o->prefix = (unsigned)sqlite3_column_int(st, 7);
+	o->n = sqlite3_column_int64(st, 8);
+	o->max = sqlite3_column_int64(st, 9);
+	o->window_ms = sqlite3_column_int64(st, 10);
+	o->clear_ms = sqlite3_column_int64(st, 11);
+	o->first.ms = sqlite3_column_int64(st, 12);
+	o->last.ms = sqlite3_column_int64(st, 13);
+	o->ended.ms = sqlite3_column_int64(st, 14);
+	o->refused = (uint64_t)sqlite3_column_int64(st, 15);
+	store_column_text(st, 16, o->ip, sizeof(o->ip));
+	store_column_text(st, 17, o->helo, sizeof(o->helo));
+	store_column_text(st, 18, o->sender, sizeof(o->sender));
+	store_column_text(st, 19, o->recipient, sizeof(o->recipient));
+	store_column_text(st, 20, o->user, sizeof(o->user));
+}
+
+int
+store_offences(struct store *s, const char *id, const char *who, int max,
+	bool (*each)(const struct store_offence *o, void *arg), void *arg, struct err *why)
+{
+	if (s->version == 1)
+		return 0; /* of before the first offence */
+	sqlite3_stmt *st = store_query(s,
+		id != NULL ? "SELECT " OFFENCE_COLUMNS " FROM offence WHERE name = ?1 ORDER BY id DESC LIMIT ?2"
+			   : "SELECT " OFFENCE_COLUMNS " FROM offence WHERE ip = ?1 OR value = ?1"
+			     " ORDER BY id DESC LIMIT ?2",
+		why);
+	struct store_offence o;
+	int rc;
+
+	if (st == NULL)
+		return -EIO;
+	store_bind_texts(st, 1, (const char *const[]) { id != NULL ? id : who }, 1);
+	(void)sqlite3_bind_int(st, 2, max);
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		read_offence(st, &o);
+		if (!each(&o, arg)) {
+			rc = SQLITE_DONE;
+			break;
+		}
+	}
+	int r = rc == SQLITE_DONE ? 0 : store_fail(s, rc, why);
+	(void)sqlite3_finalize(st);
+	return r;
 }
 
 int
 store_get_override(struct store *s, struct store_override *ret, struct err *why)
 {
-	sqlite3_stmt *st = query(s,
+	sqlite3_stmt *st = store_query(s,
 		"SELECT level, until, until_mono, boot_id, remaining_ms, who, reason FROM override", why);
 
 	if (st == NULL)
@@ -597,10 +724,10 @@ store_get_override(struct store *s, struct store_override *ret, struct err *why)
 		ret->until_mono.ms = sqlite3_column_int64(st, 2);
 		memcpy(ret->boot_id, sqlite3_column_blob(st, 3), CLOCK_BOOT_ID_SIZE);
 		ret->remaining_ms = sqlite3_column_int64(st, 4);
-		column_text(st, 5, ret->who, sizeof(ret->who));
-		column_text(st, 6, ret->reason, sizeof(ret->reason));
+		store_column_text(st, 5, ret->who, sizeof(ret->who));
+		store_column_text(st, 6, ret->reason, sizeof(ret->reason));
 	}
-	int r = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(s, rc, why);
+	int r = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : store_fail(s, rc, why);
 	(void)sqlite3_finalize(st);
 	return r;
 }

@@ -4,12 +4,14 @@
 #define CONTROLLER_TURN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lib/clock.h"
 
 struct turn {
 	bool known;
 	mono_t now;
+	uint64_t number; /* for those who have a budget for each turn */
 };
 
 /* The time of this turn: read once, when first asked. */
@@ -28,6 +30,7 @@ static inline void
 turn_over(struct turn *t)
 {
 	t->known = false;
+	t->number++;
 }
 
 #endif

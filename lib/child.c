@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
@@ -48,14 +50,60 @@ set_attributes(posix_spawnattr_t *attr)
 	return r;
 }
 
+/* Only the first three stay open, and whatever `prepare` opens for the program. */
+static bool
+set_descriptors(int in, int out, int err)
+{
+	if (in < 0)
+		in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return in >= 0 && dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0
+		&& close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+/* The same for a child with work of its own to do before it becomes the program. */
+static _Noreturn void
+become(const struct child_spec *spec, int out, int err)
+{
+	sigset_t none;
+	int r;
+
+	(void)sigemptyset(&none);
+	for (int sig = 1; sig < NSIG; sig++)
+		(void)signal(sig, SIG_DFL); /* some can't be set */
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setpgid(0, 0); /* can't fail in a fresh child */
+	if (!set_descriptors(spec->in, out, err))
+		_exit(127);
+	if ((r = spec->prepare(spec->arg)) != CHILD_GO_ON)
+		_exit(r);
+	(void)execve(spec->argv[0], spec->argv, spec->envp);
+	(void)dprintf(STDERR_FILENO, "cannot run %s: %s\n", spec->argv[0], strerror(errno));
+	_exit(127);
+}
+
+static int
+fork_child(const struct child_spec *spec, int out, int err, pid_t *ret)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become(spec, out, err);
+	if (pid < 0)
+		return -errno;
+	*ret = pid;
+	return 0;
+}
+
 static int
 spawn(const struct child_spec *spec, int out, int err, pid_t *ret)
 {
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
-	int r = posix_spawn_file_actions_init(&fa);
+	int r;
 
-	if (r != 0)
+	if (spec->prepare != NULL)
+		return fork_child(spec, out, err, ret);
+	if ((r = posix_spawn_file_actions_init(&fa)) != 0)
 		return -r;
 	r = posix_spawnattr_init(&attr);
 	if (r == 0) {
@@ -162,6 +210,7 @@ drain(struct child_output *o)
 
 	while (o->fd >= 0) {
 		size_t room = o->cap - o->len;
+		/* cppcheck-suppress legacyUninitvar ; read() writes to it, nobody reads it */
 		ssize_t n = read(o->fd, room > 0 ? o->buf + o->len : scrap, room > 0 ? room : sizeof(scrap));
 
 		if (n < 0 && errno == EINTR)
@@ -220,6 +269,12 @@ child_kill(struct child *c)
 	/* Whoever of its family escaped the group may hold the pipes: they are not waited for. */
 	close_if_open(&c->out.fd);
 	close_if_open(&c->err.fd);
+}
+
+void
+child_forget(struct child *c)
+{
+	release(c);
 }
 
 void

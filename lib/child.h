@@ -34,7 +34,15 @@ struct child_spec {
 	int in; /* its stdin, or -1: /dev/null; stays the caller's */
 	char *out, *err; /* buffers for stdout and stderr, which must live as long as the child */
 	size_t out_cap, err_cap;
+	/* NULL, or work for the child to do first, with 0, 1 and 2 in place and all others to be closed at its exec.  Returns
+	 * CHILD_GO_ON, or the exit code to end with instead of becoming the program.  It gets a copy of all memory
+	 * (fork), so the caller must have no other thread.  A program that can't be run is then told on the child's
+	 * stderr, with exit code 127, and not by child_start(). */
+	int (*prepare)(void *arg);
+	void *arg;
 };
+
+#define CHILD_GO_ON (-1)
 
 /* Returns 0 or -errno; `ret` is untouched on failure. */
 int child_start(const struct child_spec *spec, struct child *ret);
@@ -46,6 +54,10 @@ int child_pump(struct child *c);
 /* Kill the whole group.  Harmless when it has ended.  Death may take long (a process that waits for a dead
  * disk): go on pumping until it has come. */
 void child_kill(struct child *c);
+
+/* For a process that was forked with it: release what is ours of it and leave the child alone, for it is our
+ * parent's. */
+void child_forget(struct child *c);
 
 /* Kill it and release everything, waiting 50 ms at most; one that does not die by then is left to init. */
 void child_abandon(struct child *c);

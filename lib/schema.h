@@ -24,13 +24,20 @@ enum cfg_type {
 	CFG_CHOICE, /* int, the index into `choices`; written as a word */
 	CFG_NAME, /* char[CFG_STRING_MAX]: printable, may be empty */
 	CFG_PATH, /* char[CFG_STRING_MAX]: absolute */
+	CFG_ADDRESS, /* char[CFG_STRING_MAX]: an IP address */
 	CFG_NAMES, /* struct cfg_list of CFG_NAME; written as "a", [ "a", "b" ] or ( "a", "b" ) */
 	CFG_PATHS, /* struct cfg_list of CFG_PATH */
+	CFG_DURATIONS, /* struct cfg_durations, at least one; written as [ "2m", "10m" ], or "2m" */
 };
 
 struct cfg_list {
 	unsigned n;
 	char s[CFG_LIST_MAX][CFG_STRING_MAX];
+};
+
+struct cfg_durations {
+	size_t n;
+	int64_t ms[CFG_LIST_MAX];
 };
 
 enum cfg_flags {
@@ -42,7 +49,7 @@ struct cfg_row {
 	const char *name; /* last part of the key */
 	enum cfg_type type;
 	size_t at; /* offset in the section's struct */
-	int64_t min, max; /* of numbers; in ms for durations */
+	int64_t min, max; /* of numbers, and of each in a list; in ms for durations */
 	int64_t def; /* default of numbers, bools, choices */
 	const char *def_text; /* default of names and paths; lists: elements separated by blanks */
 	const char *const *choices; /* ended by NULL */

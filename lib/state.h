@@ -29,6 +29,7 @@
 
 enum state_flags {
 	STATE_EXTENDED_TEXTS = 1u << 0, /* replies carry enhanced status codes and the evidence id */
+	STATE_TELL_LOGINS = 1u << 1, /* a session of one of our users is told at MAIL: its address is blocked less hard */
 };
 
 struct state {

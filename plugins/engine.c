@@ -29,11 +29,10 @@ describe_session(const struct session *s, struct record *ret)
 
 /* One datagram, no answer: when the engine's queue is full the event is lost, and the refusal stands in the log
  * alone. */
-bool
-engine_tell(const struct session *s, const struct check_ops *c)
+static bool
+send_event(const struct session *s, struct record *rec)
 {
 	struct record_packet packet;
-	struct record rec = { .check = c->id, .verdict = verdict_at(s->stage), .code = code_at(c, s->stage) };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	struct text path = text_in(to.sun_path, sizeof(to.sun_path));
 
@@ -44,13 +43,29 @@ engine_tell(const struct session *s, const struct check_ops *c)
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return false;
-	describe_session(s, &rec);
-	record_pack(&rec, &packet);
+	describe_session(s, rec);
+	record_pack(rec, &packet);
 	const struct msghdr msg = {
 		.msg_name = &to, .msg_namelen = sizeof(to),
 		.msg_iov = packet.part, .msg_iovlen = (size_t)packet.parts,
 	};
 	return sendmsg(fd, &msg, 0) >= 0 || errno == EAGAIN;
+}
+
+bool
+engine_tell(const struct session *s, const struct check_ops *c)
+{
+	struct record rec = { .check = c->id, .verdict = verdict_at(s->stage), .code = code_at(c, s->stage) };
+
+	return send_event(s, &rec);
+}
+
+void
+engine_tell_login(const struct session *s)
+{
+	struct record rec = { .verdict = VERDICT_PASS };
+
+	(void)send_event(s, &rec);
 }
 
 bool

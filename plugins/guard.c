@@ -15,6 +15,8 @@
 #include "lib/array.h"
 #include "plugins/plugin.h"
 
+#define SAY_MS 1000 /* from the decision to the end: two writes, on a machine that is busy */
+
 #ifndef PLUGIN_NO_HANDLERS
 
 #define STACK_SIZE 16384 /* room for a signal frame with AVX-512 state; not touched unless needed */
@@ -78,6 +80,12 @@ void
 guard_extend(uint32_t ms)
 {
 	end_after(ms + PLUGIN_DEADLINE_MS);
+}
+
+void
+guard_decided(void)
+{
+	end_after(SAY_MS);
 }
 
 bool

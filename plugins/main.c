@@ -148,7 +148,10 @@ decide_alone(struct session *s, const struct job *job)
 {
 	const struct check_ops *c = first_to_refuse(s, job);
 
-	if (c == NULL || engine_tell(s, c) || !s->state_ok || is_of_this_boot(&s->state))
+	if (c == NULL)
+		return NULL;
+	guard_decided();
+	if (engine_tell(s, c) || !s->state_ok || is_of_this_boot(&s->state))
 		return c;
 	/* A left-over of a boot before.  What is left to go by is an operator's flag. */
 	s->state_ok = false;
@@ -205,6 +208,7 @@ pass(const struct session *s, const struct asking *a)
 static void
 refuse(const struct session *s, const struct check_ops *c, const struct ask_answer *a)
 {
+	guard_decided();
 	say_reply(s, c, a);
 	say_refusal(s, c, a);
 	if (c->refused != NULL)
@@ -217,8 +221,13 @@ consult(const struct session *s, const struct job *job)
 	struct asking a = { .fd = -1 };
 	const struct check_ops *first = make_question(s, job, &a.question);
 
-	if (first == NULL || !s->state_ok)
+	if (!s->state_ok)
 		return; /* without a fresh state there is no engine */
+	if (first == NULL) {
+		if (s->user != NULL && s->ip_known && s->stage == STAGE_MAIL && (s->state.flags & STATE_TELL_LOGINS) != 0)
+			engine_tell_login(s);
+		return;
+	}
 	if (!engine_ask(s, &a)) {
 		say_note(s, first->name, "Can't connect to spillwayd");
 		return;

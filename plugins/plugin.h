@@ -91,6 +91,9 @@ extern const struct check_ops check_tarpit;
 /* From here on nothing can hurt qmail: signals and a timer end the process with exit code 0. */
 void guard_start(void);
 
+/* It is decided: what the engine is told of, the client shall hear as well, so the end is put off for what little is left to do. */
+void guard_decided(void);
+
 /* Put the end off: PLUGIN_DEADLINE_MS from `ms` milliseconds on. */
 void guard_extend(uint32_t ms);
 
@@ -120,6 +123,9 @@ void put_user(struct text *t, const char *user);
 /* Tell it of a refusal that was decided here.  Never waits.  Returns whether an engine is there: then it has
  * published the state, in this boot. */
 bool engine_tell(const struct session *s, const struct check_ops *c);
+
+/* One of our users is there: nothing is decided about him, but his address is treated with more care.  Never waits. */
+void engine_tell_login(const struct session *s);
 
 /* Put a->question, of which what is wanted is there.  Returns whether it was answered. */
 bool engine_ask(const struct session *s, struct asking *a);

@@ -29,7 +29,6 @@ HOLD_MS=2000 RELEASE_MS=15000 # of the default configuration
 work=$(mktemp -d "${TMPDIR:-/tmp}/spillway-demo.XXXXXX") || exit 111
 home=$work/qmail
 started=''
-# shellcheck disable=SC2317,SC2329 # called by the trap
 cleanup() {
 	for p in $started; do
 		kill "$p" 2>/dev/null

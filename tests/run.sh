@@ -5,11 +5,13 @@
 #
 # Usage: tests/run.sh [-j N] NAME=COMMAND ...
 #
+# N is twice the number of processors, unless told: most tests of the daemon wait most of the time.
+#
 # Each program prints TAP.  One line a program; of those that fail, also what they printed.  What was skipped is listed at the
 # end with its reason.  Exit: 0 when all is well, 1 when a program failed, ended by a signal, or printed no plan.
 
 set -u
-jobs=$(nproc 2>/dev/null || echo 2)
+jobs=$(($(nproc 2>/dev/null || echo 2) * 2))
 if [ "${1-}" = -j ]; then
 	jobs=$2
 	shift 2

@@ -11,13 +11,13 @@
 set -u
 build='gcc make pkg-config libc6-dev musl-tools libconfig-dev libevent-dev libjansson-dev libsqlite3-dev libinotifytools0-dev'
 demo="$build ipsvd dash procps util-linux"
-check="$demo libcmocka-dev ucspi-tcp runit daemontools sqlite3 swaks faketime strace mandoc shellcheck cppcheck binutils"
+check="$demo libcmocka-dev ucspi-tcp runit daemontools sqlite3 swaks faketime strace mandoc shellcheck cppcheck binutils iproute2 python3"
 case ${1-} in
 build) packages=$build ;;
 demo) packages=$demo ;;
 check) packages="$check valgrind" ;;
 fuzz) packages="$build clang libclang-rt-14-dev llvm" ;;
-bench) packages=$demo ;;
+bench) packages="$demo redis-server" ;;
 *)
 	sed -n 's/^# Usage: /usage: /p' "$0" >&2
 	exit 100

@@ -3,7 +3,7 @@
 #
 # bench - figures beside their floor or peer, taken in one run, in turn
 #
-# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim]...      (default: all three)
+# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate]...      (default: all four)
 
 set -u
 LC_ALL=C
@@ -19,9 +19,11 @@ export B
 work=$(mktemp -d "${TMPDIR:-/tmp}/spillway-bench.XXXXXX") || exit 111
 home=$work/qmail
 daemon=''
-# shellcheck disable=SC2317,SC2329 # called by the trap
+redis=''
 cleanup() {
-	[ -z "$daemon" ] || { kill "$daemon"; wait "$daemon"; } 2>/dev/null
+	for p in $daemon $redis; do
+		{ kill "$p"; wait "$p"; } 2>/dev/null
+	done
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -32,11 +34,12 @@ spillway() {
 	"$B/spillway" -c "$work/spillway.conf" "$@"
 }
 
-start() {
+start() { # [KEYS-OF-SERVICE [SECTIONS]]
 	tests/standin/mkhome.sh "$home" --plain >/dev/null || exit 111
 	cat >"$work/spillway.conf" <<-E2
 		qmail = { home = "$home"; };
-		service = { user = ""; run_dir = "$work/run"; state_dir = "$work/state"; };
+		service = { user = ""; run_dir = "$work/run"; state_dir = "$work/state"; ${1-} };
+		${2-}
 		probes = { qstat = { every = 0; }; };
 	E2
 	"$B/spillwayd" -c "$work/spillway.conf" 2>"$work/log" &
@@ -105,11 +108,54 @@ bench_watch() {
 	stop
 }
 
-[ $# -gt 0 ] || set -- plugin watch sim
+# Start Redis for us alone: a socket, no port, nothing on disk.  Sets $redis.
+start_redis() {
+	redis-server --port 0 --unixsocket "$work/redis.sock" --save '' --appendonly no --dir "$work" --loglevel warning \
+		>"$work/redis.log" 2>&1 &
+	redis=$!
+	n=0
+	until [ -S "$work/redis.sock" ]; do
+		n=$((n + 1))
+		[ "$n" -lt 100 ] || { cat "$work/redis.log" >&2; return 1; }
+		sleep 0.1
+	done
+}
+
+engine() { # its pid
+	# shellcheck disable=SC2013 # words
+	for p in $(cat "/proc/$daemon/task/$daemon/children"); do
+		[ "$(cat "/proc/$p/comm")" != engine ] || echo "$p"
+	done
+}
+
+bench_rate() {
+	limits='limits = { ip = (("*", 60, 8)); hot = (("*", 86400, 1000000)); };'
+	echo "== is it too often? over a unix socket, beside an echo server that has nothing to decide"
+	start '' "$limits"
+	"$B/bench/decide" shapes 15 150 "$work/run/rate.sock" "$(engine)"
+	if command -v redis-server >/dev/null && start_redis; then
+		echo "== beside $(redis-server --version | cut -d ' ' -f 1-3)"
+		"$B/bench/decide" redis 7 150 "$work/run/rate.sock" "$(engine)" "$work/redis.sock" "$redis"
+		kill "$redis" && wait "$redis"
+		redis=''
+	else
+		echo "== beside Redis: there is no redis-server here"
+	fi
+	stop
+	echo "== many keys and many marks, over the socket"
+	start 'limits_memory = "160M";' "$limits"
+	"$B/bench/decide" keys 7 150 "$work/run/rate.sock" "$(engine)"
+	stop
+	echo "== the counters alone"
+	"$B/bench/counters"
+}
+
+[ $# -gt 0 ] || set -- plugin watch sim rate
 for what; do
 	case $what in
 	plugin) bench_plugin ;;
 	watch) bench_watch ;;
+	rate) bench_rate ;;
 	sim)
 		echo "== simulated days"
 		"$B/bench/bench_sim"

@@ -37,11 +37,8 @@ error_is() { # REGEX
 	of qstat error | grep -qE -- "$1"
 }
 
-looked_again() {
-	[ "$(of qstat looks)" -gt "$looks" ]
-}
-
 zombies() {
+	# shellcheck disable=SC2013 # numbers
 	for p in $(cat "/proc/$engine/task/$engine/children"); do
 		grep -h '^State:.Z' "/proc/$p/status"
 	done | wc -l

@@ -117,6 +117,7 @@ if $is_root; then
 		done
 	done
 	for call in setgroups setresgid setresuid no_new_privs; do
+		# shellcheck disable=SC2094 # it is told the name, and reads fd 0
 		LD_PRELOAD=$preload FI_CALL=$call FI_ERRNO=1 "$B/spillwayd" --parse-configuration "$conf" \
 			<"$conf" >"$work/out" 2>"$work/err"
 		is "F7: the reader of the configuration: $call fails: exit code" "$? $(wc -c <"$work/out")" "111 0"
@@ -166,6 +167,7 @@ chmod 755 "$work/qstat"
 make_conf <<E2
 probes = { qstat = { command = "$work/qstat"; every = "1h"; }; };
 E2
+# shellcheck disable=SC2094 # 7 is there to be closed
 SECRET=do-not-tell "$B/spillwayd" -c "$conf" 2>>"$work/daemon.log" 7<"$conf" 9<"$home/control" &
 daemon=$!
 started="$started $daemon"

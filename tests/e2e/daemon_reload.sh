@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 #
-# daemon_reload - every broken configuration there is, through SIGHUP of a living daemon: rows C7, C8, C9 of the failure list
+# daemon_reload - every broken configuration there is, through SIGHUP of a living daemon: rows C7, C8, C9, O3
 #
 # One message waits in todo.  Each broken file begins with a rule that one message would break, so that a file that is
 # taken by half shows at once.
@@ -199,6 +199,17 @@ wait_for 5000 reloaded_again
 sleep 0.5
 within "C9: 1000 SIGHUP are gathered" $(($(reloaded) - seen)) 1 100
 is "C9: the daemon answers" "$(field level)" normal
+recorder=$(child_of recorder)
+i=0
+while [ $i -lt 300 ]; do
+	for signal in HUP CHLD PIPE XFSZ; do
+		kill -$signal "$daemon" "$engine" "$recorder"
+	done
+	i=$((i + 1))
+done
+wait_for 5000 spillway reload
+ok "O3: a storm of signals to all three: a word is taken" $?
+is "O3: ... nobody died of them" "$daemon $(child_of engine) $(child_of recorder)" "$keeper $engine $recorder"
 
 # --- C8: during an overload ---
 

@@ -60,7 +60,6 @@ E
 echo 100000 | put proc/sys/fs/inotify/max_user_watches
 echo 128 | put proc/sys/fs/inotify/max_user_instances
 echo 512 | put proc/sys/net/unix/max_dgram_qlen
-# shellcheck disable=SC2119
 start_daemon
 
 # --- asking ----------------------------------------------------------------------------------------
@@ -180,7 +179,6 @@ fi
 mv "$home/queue/todo" "$home/queue/todo.away"
 look
 found "no todo at all" bad queue 'queue/todo can.t be read .*: No such file'
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 blind() { # yes|no
 	[ "$(spillway probes | grep -q UNKNOWN && echo yes || echo no)" = "$1" ]
 }

@@ -6,7 +6,6 @@
 # Rows of the failure list: Q5 Q10 Q13 Q14.  Times are compared with each other, not with a clock on the wall: the machine
 # may be busy.
 
-# shellcheck disable=SC2119 # start_daemon without options
 . "$(dirname -- "$0")/lib.sh"
 
 make_home --plain
@@ -36,9 +35,12 @@ max_us() {
 	value us | cut -d ' ' -f 3
 }
 
-# runs, replies, logs, and everything that must not be
-answers() {
-	echo "$(value runs) $(value replies) $(value logs), $(value passes) $(value others) $(value bad-logs) $(value failed)"
+# Each of N runs was refused, and logged.  On a machine that has no time left some come late and are done again; hardly any.
+refused() { # NAME N [LATE]: how many may come late
+	is "$1: all are refused and logged" \
+		"$(value runs) $(value replies) $(value logs), $(value passes) $(value others) $(value bad-logs) $(value failed)" \
+		"$2 $2 $2, 0 0 0 0"
+	within "$1: hardly any comes near its deadline" "$(value late)" 0 "${3-$(($2 / 20 + 1))}"
 }
 
 # --- Q14, Q5: the daemon is stopped, its socket full -----------------------------------------------
@@ -48,16 +50,15 @@ make_conf </dev/null
 start_daemon
 ok 'the daemon answers' $?
 spillway force overloaded --for 10m >"$work/out" 2>&1
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 closed() {
 	[ "$(stranger)" = "451 $reply close" ]
 }
 wait_for 3000 closed
 ok 'the gate is closed' $?
 
-n=$((1000 / slow))
+n=$((500 / slow))
 many --times $n -- "$plugin"
-is 'while the daemon listens: all are refused and logged' "$(answers)" "$n $n $n, 0 0 0 0"
+refused "while the daemon listens" $n
 listening=$(mean_us)
 
 engine=$(child_of engine) recorder=$(child_of recorder)
@@ -65,30 +66,27 @@ started="$started $engine $recorder"
 kill -STOP "$daemon" "$engine" "$recorder"
 many --times 100 -- "$plugin" # until the socket is full
 
-n=$((1000 / slow))
+n=$((500 / slow))
 many --times $n -- "$plugin"
-is 'Q5: the daemon is stopped and its socket full: all are refused and logged' "$(answers)" "$n $n $n, 0 0 0 0"
+refused "Q5: the daemon is stopped and its socket full" $n
 within 'Q5: in the same time, us' "$(mean_us)" 0 $((listening * 3 + 1000))
-within 'Q5: none comes near the deadline, us' "$(max_us)" 0 190000
 
-n=$((20000 / slow / slow))
+n=$((3000 / slow / slow))
 many --times $((n / 2)) --jobs 2 -- "$plugin"
-is "Q14: $n events to a stopped daemon: all are refused and logged" "$(answers)" "$n $n $n, 0 0 0 0"
+refused "Q14: $n events to a stopped daemon" $n
 within 'Q14: without delay, us' "$(mean_us)" 0 $((listening * 3 + 1000))
-within 'Q14: none comes near the deadline, us' "$(max_us)" 0 190000
 
 kill -CONT "$recorder" "$engine" "$daemon"
 wait_for 5000 spillway status
 ok 'Q14: the daemon goes on' $?
 # Of a flood it counts what the kernel keeps for it (net.unix.max_dgram_qlen, often 10); of a trickle, all.
 was=$(field refused)
-within 'Q14: what it could take was counted' "$was" 10 $((n + 3000))
+within 'Q14: what it could take was counted' "$was" 10 $((n + 2000))
 n=0
 while [ $n -lt 5 ]; do
 	stranger >"$work/out"
 	n=$((n + 1))
 done
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 five_more() {
 	[ "$(field refused)" -eq $((was + 5)) ]
 }
@@ -98,31 +96,32 @@ stop_daemon
 
 # A socket that nobody holds any more.
 "$bin/mkstate" "$run" || echo '# mkstate failed'
+rm -f "$run/event.sock"
 "$bin/events" "$run" >/dev/null &
 listener=$!
 started="$started $listener"
 wait_for 2000 test -S "$run/event.sock"
 kill "$listener"
 wait "$listener" 2>/dev/null
-n=$((500 / slow))
+n=$((200 / slow))
 many --times $n -- "$plugin"
-is 'Q14: a dead socket: all are refused and logged' "$(answers)" "$n $n $n, 0 0 0 0"
+refused "Q14: a dead socket" $n
 rm -f "$run/event.sock"
 mkfifo "$run/event.sock"
 many --times $n -- "$plugin"
-is 'Q14: a FIFO in its place: the same' "$(answers)" "$n $n $n, 0 0 0 0"
+refused 'Q14: a FIFO in its place' $n
 rm -f "$run/event.sock"
 many --times $n -- "$plugin"
-is 'Q14: none: the same' "$(answers)" "$n $n $n, 0 0 0 0"
+refused 'Q14: none' $n
 
 # --- Q13: all at once ------------------------------------------------------------------------------
 
-n=$((4000 / slow)) jobs=40
+n=$((1600 / slow)) jobs=16
 if [ $slow -gt 1 ]; then
 	jobs=2 # with a sanitizer, more would come to the deadline
 fi
 many --times $((n / jobs)) --jobs $jobs -- "$plugin"
-is "Q13: $n in $jobs processes at once: all are refused and logged" "$(answers)" "$n $n $n, 0 0 0 0"
+refused "Q13: $n in $jobs processes at once" $n $((n * 10)) # so many have to wait for a processor
 cpu=$(value cpu)
 many --times $((n / 4)) -- "$plugin"
 alone=$(value cpu)
@@ -133,10 +132,10 @@ if [ $slow -gt 1 ]; then
 elif ! echo 'int main(void) { return 0; }' | "$compiler" -x c -static -O2 -o "$work/empty" - 2>/dev/null; then
 	skip 'Q13: it costs little more than an empty program' 'no static libc here'
 else
-	many --times 1000 -- "$work/empty"
-	is 'Q13: the empty program runs' "$(value runs) $(value passes) $(value failed)" '1000 1000 0'
+	many --times 500 -- "$work/empty"
+	is 'Q13: the empty program runs' "$(value runs) $(value passes) $(value failed)" '500 500 0'
 	empty=$(value cpu)
-	many --times 1000 -- "$plugin"
+	many --times 500 -- "$plugin"
 	within "Q13: it costs little more than an empty static program ($empty us of CPU)" "$(value cpu)" 0 $((empty * 3))
 fi
 
@@ -148,40 +147,32 @@ case ${B##*/} in
 asan | cov) variant=${B##*/} ;;
 *) variant=release ;;
 esac
-if make -C "$root" -n install >/dev/null 2>&1; then
-	how='make install'
-	# What is built is installed: nothing is built again on account of a source that was edited meanwhile.
-	replace() {
-		make -s -C "$root" V="$variant" B="$B" -o all -o "$B/spillwayd" -o "$B/spillway" -o "$B/spillway-plugin" install \
-			DESTDIR="$dest" PREFIX=/usr >"$work/install.log" 2>&1
-	}
-else
-	how='install and mv'
-	replace() {
-		mkdir -p "$dest/usr/lib/spillway"
-		install -m 755 "$B/spillway-plugin" "$dest/usr/lib/spillway/spillway-plugin.new" &&
-			mv "$dest/usr/lib/spillway/spillway-plugin.new" "$dest/usr/lib/spillway/spillway-plugin"
-	}
-fi
-replace
-is "Q10: $how works" "$? $(sed 's/^/ /' "$work/install.log" 2>/dev/null | grep -i error)" '0 '
+# What is built is installed: nothing is built again on account of a source that was edited meanwhile.
+make_install() { # [options of make]
+	make -s -C "$root" V="$variant" B="$B" -o all -o "$B/spillwayd" -o "$B/spillway" -o "$B/spillway-plugin" "$@" install \
+		DESTDIR="$dest" PREFIX=/usr 2>&1
+}
+make_install >"$work/install.log"
+is 'Q10: make install works' "$? $(grep -i error "$work/install.log")" '0 '
 installed=$(find "$dest" -name spillway-plugin -type f)
 is 'Q10: it is there, once, for all to run' "$(echo "$installed" | wc -l) $(stat -c %a "$installed")" '1 755'
 ln -sf "$installed" "$home/plugins/overload"
+# What make does to the plugin, without its reading of the Makefile each time.
+make_install -n | grep 'spillway-plugin' >"$work/replace"
+like 'Q10: make replaces it by rename' "$(cat "$work/replace")" '^install .*spillway-plugin\.new && mv '
 (
 	n=0
-	while [ $n -lt 50 ] && replace; do
+	while [ $n -lt 100 ] && (cd "$root" && sh "$work/replace"); do
 		n=$((n + 1))
 	done
 	echo $n >"$work/installs.new"
 	mv "$work/installs.new" "$work/installs"
 ) &
-many --times 1000 --until "$work/installs" -- "$plugin"
+many --times 500 --until "$work/installs" -- "$plugin"
 wait $!
-is "Q10: replaced 50 times by $how" "$(cat "$work/installs")" 50
-within 'Q10: meanwhile it ran' "$(value runs)" 1000 10000000
-is 'Q10: and each time it did its work' "$(value replies) $(value logs), $(value passes) $(value others) $(value failed)" \
-	"$(value runs) $(value runs), 0 0 0"
+is 'Q10: replaced 100 times by the commands of make install' "$(cat "$work/installs")" 100
+within 'Q10: meanwhile it ran' "$(value runs)" 500 10000000
+refused 'Q10: each time it did its work' "$(value runs)"
 is 'Q10: no half file is left' "$(find "$dest" -name '*.new')" ''
 
 finish

@@ -10,7 +10,6 @@ prefix=$work/prefix
 controls=''
 
 # The supervisors outlive a kill: they are told to end, with what they run.
-# shellcheck disable=SC2317,SC2329 # called by the trap
 end_services() {
 	for d in $controls; do
 		case $d in
@@ -45,12 +44,10 @@ levels = { hold = "500ms"; release = "2s"; };
 E
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 closed() {
 	[ -e "$flag" ]
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 open() {
 	[ ! -e "$flag" ]
 }
@@ -96,7 +93,6 @@ sv_pid() {
 	cat "$work/sv/runit/supervise/pid" 2>/dev/null
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 sv_is() { # WORD
 	sv status "$work/sv/runit" | grep -q "^$1: "
 }
@@ -175,7 +171,6 @@ svc_pid() {
 	svstat "$work/sv/daemontools" | sed -n 's/.*(pid \([0-9]*\)).*/\1/p'
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 svc_is() { # WORD
 	svstat "$work/sv/daemontools" | grep -q ": $1 "
 }
@@ -220,7 +215,6 @@ test_daemontools() {
 	wait_for 8000 closed
 	is "daemontools: closed to strangers" "$(stranger overload)" "451 Temporary Failure: Server overload close"
 	kill_daemon "$(svc_pid)"
-	# shellcheck disable=SC2317,SC2329 # called by wait_for
 	let_in() {
 		[ "$(stranger overload)" = pass ]
 	}
@@ -259,7 +253,6 @@ else
 	skip "daemontools" "daemontools is not installed"
 fi
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 ended() {
 	[ ! -e "/proc/$daemon/exe" ]
 }

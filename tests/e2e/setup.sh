@@ -36,8 +36,8 @@ E
 
 # All files with mode, owner, and content or target; what setup keeps in any case is left out.
 picture() {
-	find "$host" "$home" -path "$home/queue" -prune -o ! -type d -printf '%p %m %U:%G %l ' -type f -exec cksum {} \; \
-		-o ! -type d -printf '\n' | sort
+	find "$host" "$home" -path "$home/queue" -prune -o ! -type d -printf '%p %m %U:%G %l\n' -type f \
+		-exec cksum {} + | sort
 }
 
 setup() {

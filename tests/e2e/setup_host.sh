@@ -23,11 +23,11 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$top/up,workdir=$top/work" "$to
 mount -t proc proc "$top/host/proc"
 mount --rbind /dev "$top/host/dev"
 mount -t tmpfs none "$top/host/run"
+mount -t tmpfs none "$top/host/tmp"
 mkdir -p "$top/host/var/qmail" "$top/host$root" "$top/host$B"
 mount -t tmpfs none "$top/host/var/qmail"
 mount --rbind "$root" "$top/host$root"
 mount --rbind "$B" "$top/host$B"
-mount -t tmpfs none "$top/host/tmp"
 ip link set lo up 2>/dev/null || :
 exec chroot "$top/host" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin B="$B" "$script" --inside
 E
@@ -75,7 +75,6 @@ spillway() {
 	"$prefix/bin/spillway" "$@"
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 closed() {
 	[ -e "$flag" ]
 }
@@ -84,12 +83,10 @@ open() {
 	[ ! -e "$flag" ]
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 daemons() {
 	pgrep -x 'spillwayd|engine|recorder' | wc -l
 }
 
-# shellcheck disable=SC2317,SC2329 # called by wait_for
 no_daemons() {
 	[ "$(daemons)" = 0 ]
 }
@@ -139,7 +136,6 @@ whole_way() { # NAME
 	wait_for 8000 closed
 	ok "$1: the queue fills, the gate closes" $?
 	[ "$served" = yes ] && is "$1: a stranger may not" "$(mail_from_a_stranger)" "451 Temporary Failure: Server overload"
-	# shellcheck disable=SC2317,SC2329 # called by wait_for
 	counted() {
 		[ "$(spillway status --json | json refused)" = 1 ]
 	}

@@ -28,12 +28,19 @@ static void
 on_stored(uint64_t id, bool ok, const char *text, void *arg)
 {
 	override_stored(arg, id, ok, text);
+	blocking_stored(arg, id, ok, text);
 }
 
 static void
 on_override(const struct store_override *o, void *arg)
 {
 	override_restore(arg, o);
+}
+
+static void
+on_stored_block(const struct store_block *b, const struct store_allow *a, void *arg)
+{
+	blocking_restore(arg, b, a);
 }
 
 static void
@@ -46,7 +53,9 @@ on_record(const struct record *r, void *arg)
 static void
 remove_all(void)
 {
-	static const char *const names[] = { RUNDIR_CONTROL_SOCKET, RUNDIR_EVENT_SOCKET };
+	static const char *const names[] = {
+		RUNDIR_CONTROL_SOCKET, RUNDIR_EVENT_SOCKET, RUNDIR_RATE_SOCKET, RUNDIR_ASK_SOCKET,
+	};
 	char path[128];
 
 	for (size_t i = 0; i < countof(names); i++) {
@@ -79,8 +88,17 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	e->base = event_base_new();
 	CHECK(e->base != NULL && reload_init(e) == 0);
 	CHECK(watch_new(e->base, &e->turn, &e->config, &e->readings, &e->watch) == 0);
-	CHECK(journal_new(e->base, pair[0], on_stored, on_override, e, &e->journal) == 0);
+	CHECK(journal_new(e->base, pair[0], on_stored, on_override, on_stored_block, e, &e->journal) == 0);
 	CHECK(ask_new(e->base, dir, &e->config.plugin_uids, on_record, e, &e->ask, &why) == 0);
+	(void)snprintf(e->config.service.run_dir, CFG_STRING_MAX, "%s", dir);
+	(void)snprintf(e->config.service.state_dir, CFG_STRING_MAX, "%s", dir);
+	e->config.service.limits_memory = RATE_MEMORY_MIN;
+	e->config.blocks.actions.dry_run = true;
+	CHECK(blocking_open(e, &why) == 0);
+	blocking_restore(e, NULL, NULL); /* nothing is stored */
+	CHECK(limits_open(e, -1, &why) == 0);
+	CHECK(rateserve_new(e->base, &e->turn, dir, &e->config.settings, e->limits.clients, &e->rateserve, &why) == 0);
+	rateserve_configure(e->rateserve, limits_in_force(e));
 	CHECK(control_new(e->base, dir, commands_handle, e, &e->control, &why) == 0);
 	return 0;
 }

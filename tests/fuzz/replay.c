@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* replay - feed a fuzz target with files, and with all files of directories, without libFuzzer */
+/*
+ * replay - feed a fuzz target with files, and with all files of directories, without libFuzzer
+ *
+ * TAP: a line for each file that was survived.  One that was not ends the program, and there is no plan.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +46,8 @@ play(const char *path)
 		die(path, n < 0 ? (int)-n : EIO);
 	(void)LLVMFuzzerTestOneInput(data, (size_t)n);
 	free(data);
-	played++;
+	(void)printf("ok %lu - %s\n", ++played, path);
+	(void)fflush(stdout);
 }
 
 static void
@@ -85,6 +90,6 @@ main(int argc, char **argv)
 		else
 			play(argv[i]);
 	}
-	(void)printf("%lu inputs\n", played);
-	return 0;
+	(void)printf("1..%lu\n", played);
+	return played > 0 ? 0 : 111;
 }

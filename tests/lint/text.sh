@@ -53,7 +53,8 @@ check_with shellcheck "shell scripts are clean" shellcheck -x -P SCRIPTDIR -s sh
 check_with mandoc "manual pages are clean" mandoc -T lint -W warning $pages
 # shellcheck disable=SC2086
 check_with cppcheck "cppcheck finds nothing" cppcheck -q -j2 --std=c11 --enable=warning,performance,portability \
-	--inline-suppr --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -D_GNU_SOURCE -I. lib controller probes actions plugins
+	--inline-suppr --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
+	--library=tests/lint/cppcheck.cfg -D_GNU_SOURCE -I. lib controller probes actions plugins
 
 echo "1..$tests"
 [ "$failed" -eq 0 ]

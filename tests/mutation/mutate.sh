@@ -15,7 +15,8 @@ B=${B:-build/release}
 work=$(mktemp -d "${TMPDIR:-/tmp}/mutate.XXXXXX") || exit 111
 trap 'rm -rf "$work"' EXIT
 source=controller/decide.c
-tests='test_scenarios test_walks test_floods test_sim'
+tests='test_scenarios test_walks test_floods test_sim' # the quickest first
+libs="-lcmocka $(pkg-config --libs libconfig libevent_core jansson sqlite3) -lm"
 
 # Print "line column old new" for each mutant.
 mutants() {
@@ -57,10 +58,9 @@ is_equivalent() { # LINE OLD
 is_noticed() {
 	gcc -std=c11 -D_GNU_SOURCE -I. -O1 -w -c "$work/decide.c" -o "$work/decide.o" || return 0
 	for t in $tests; do
-		# shellcheck disable=SC2046,SC2086
+		# shellcheck disable=SC2086 # words
 		gcc "$B/tests/unit/$t.o" "$B/tests/sim/sim.o" "$work/decide.o" $B/controller.a $B/probes.a $B/actions.a \
-			$B/lib.a -o "$work/$t" -lcmocka $(pkg-config --libs libconfig libevent_core jansson sqlite3) -lm ||
-			return 0
+			$B/lib.a -o "$work/$t" $libs || return 0
 		TEST_SEED=1 timeout 60 "$work/$t" >/dev/null 2>&1 || return 0
 	done
 	return 1

@@ -5,6 +5,7 @@
  *	abuse mute SOCKET N MS       N connections that say nothing, for MS milliseconds
  *	abuse trickle SOCKET N MS    N that say one byte every 400 ms
  *	abuse deaf SOCKET N MS       N that ask and never read the answer
+ *	abuse flood SOCKET N MS      N that ask rate.sock without a pause, every other one without reading the answers
  *	abuse knock SOCKET N         N one after the other, closed at once
  *	abuse noise SOCKET N SEED    N packets, one after the other: random, cut, oversize, nearly right
  *	abuse datagrams SOCKET N SEED
@@ -52,7 +53,7 @@ static struct {
 static int
 usage(void)
 {
-	(void)fputs("usage: abuse mute|trickle|deaf SOCKET N MS | knock SOCKET N | noise|datagrams SOCKET N SEED\n",
+	(void)fputs("usage: abuse mute|trickle|deaf|flood SOCKET N MS | knock SOCKET N | noise|datagrams SOCKET N SEED\n",
 		stderr);
 	return 100;
 }
@@ -96,6 +97,26 @@ end(struct client *c)
 	c->fd = -1;
 }
 
+/* As much as the socket takes. */
+static void
+flood(struct client *c)
+{
+	static char questions[8192], answers[65536];
+	static const char line[] = "+ip 198.51.100.7\n";
+
+	if (questions[0] == '\0')
+		for (size_t i = 0; i + sizeof(line) - 1 <= sizeof(questions); i += sizeof(line) - 1)
+			memcpy(questions + i, line, sizeof(line) - 1);
+	if (c->fd < 0)
+		return;
+	ssize_t n = send(c->fd, questions, sizeof(questions) / (sizeof(line) - 1) * (sizeof(line) - 1),
+		MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n < 0 && errno == EPIPE)
+		end(c);
+	else if (c->fd % 2 == 0 && recv(c->fd, answers, sizeof(answers), MSG_DONTWAIT) > 0)
+		job.answers++;
+}
+
 static void
 say_more(struct client *c)
 {
@@ -137,10 +158,15 @@ stay(void)
 	for (uint64_t i = 0; i < job.n; i++)
 		client[i] = (struct client) { .fd = connect_once(SOCK_STREAM), .since = mono_now() };
 	for (mono_t now = mono_now(); now.ms < deadline.ms; now = mono_now()) {
-		for (uint64_t i = 0; i < job.n && now.ms >= next.ms; i++)
+		for (uint64_t i = 0; i < job.n && now.ms >= next.ms && strcmp(job.kind, "flood") != 0; i++)
 			say_more(&client[i]);
 		if (now.ms >= next.ms)
 			next = mono_after(now, STEP_MS);
+		if (strcmp(job.kind, "flood") == 0) {
+			for (uint64_t i = 0; i < job.n; i++)
+				flood(&client[i]);
+			continue;
+		}
 		for (uint64_t i = 0; i < job.n; i++)
 			look(&client[i]);
 		(void)poll(NULL, 0, 20);
@@ -202,7 +228,7 @@ make_packet(char buf[PACKET_MAX])
 		"{\"command\":\"force\",\"level\":\"overloaded\",\"for_ms\":999999999999999999999}\n",
 		"{\"command\":\"force\",\"level\":[],\"for_ms\":{}}\n", "{\"command\":null}\n", "[]\n", "{}\n", "\n", "\"\"\n",
 		"{\"command\":\"status\",\"command\":\"force\"}\n", "{\"command\":\"force\",\"level\":\"auto\\u0000\"}\n",
-		"{\"command\":\"\xff\xfe\"}\n", "{\"command\":\"reload\"", "nul\0nul\n", "1e999\n", "{\"command\":-0}\n",
+		"{\"command\":\"\xff\xfe\"}\n", "ip 1", "?\r\nip 1\n", "user \xff\n\n", "{\"command\":\"reload\"", "nul\0nul\n", "1e999\n", "{\"command\":-0}\n",
 	};
 	const char *model = nearly[dice() % (sizeof(nearly) / sizeof(nearly[0]))];
 	size_t n;
@@ -289,7 +315,8 @@ main(int argc, char **argv)
 		return noise(SOCK_STREAM);
 	if (strcmp(job.kind, "datagrams") == 0)
 		return noise(SOCK_DGRAM);
-	if (strcmp(job.kind, "mute") != 0 && strcmp(job.kind, "trickle") != 0 && strcmp(job.kind, "deaf") != 0)
+	if (strcmp(job.kind, "mute") != 0 && strcmp(job.kind, "trickle") != 0 && strcmp(job.kind, "deaf") != 0
+		&& strcmp(job.kind, "flood") != 0)
 		return usage();
 	return job.n <= CLIENTS_MAX ? stay() : usage();
 }

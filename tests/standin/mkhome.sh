@@ -72,9 +72,8 @@ for d in mess info local remote todo intd; do
 	case $d/$layout in
 	todo/plain | intd/plain) continue ;;
 	esac
-	for s in $splits; do
-		mkdir "queue/$d/$s" || die "can't make queue/$d/$s"
-	done
+	# shellcheck disable=SC2086 # words
+	(cd "queue/$d" && mkdir $splits) || die "can't make the folders of queue/$d"
 done
 chmod -R u=rwX,g=rX,o= queue/mess queue/todo queue/lock
 chmod -R u=rwX,go= queue/info queue/local queue/remote queue/intd queue/pid queue/bounce

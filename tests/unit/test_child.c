@@ -469,6 +469,114 @@ child_many_runs_leak_nothing(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+/* --- work before the program ----------------------------------------------------------------- */
+
+struct work {
+	int answer; /* CHILD_GO_ON or an exit code */
+	int keep; /* open for the program too; -1: nothing */
+};
+
+static int
+do_work(void *arg)
+{
+	const struct work *w = arg;
+
+	if (write(STDOUT_FILENO, "worked\n", 7) != 7 || (w->keep >= 0 && fcntl(w->keep, F_SETFD, 0) < 0))
+		return 99;
+	return w->answer;
+}
+
+static struct child
+start_work(const char *program, const char *script, struct work *w)
+{
+	char path[64], c[] = "-c", text[1024], env[] = "PATH=/usr/bin:/bin";
+	struct child child;
+
+	kit_format(path, sizeof(path), "%s", program);
+	kit_format(text, sizeof(text), "%s", script);
+	const struct child_spec spec = {
+		.argv = (char *[]) { path, c, text, NULL }, .envp = (char *[]) { env, NULL }, .in = -1, .out = out,
+		.out_cap = sizeof(out), .err = err, .err_cap = sizeof(err), .prepare = do_work, .arg = w,
+	};
+	assert_int_equal(child_start(&spec, &child), 0);
+	return child;
+}
+
+static void
+check_work(const char *program, const char *script, struct work w, int want, const char *want_out, const char *want_err)
+{
+	size_t fds = open_fds();
+	struct child c = start_work(program, script, &w);
+	unsigned turns;
+
+	assert_int_equal(finish(&c, &turns), want);
+	out[c.out.len] = err[c.err.len] = '\0';
+	assert_string_equal(out, want_out);
+	assert_string_equal(err, want_err);
+	check_open_fds(fds);
+}
+
+static void
+child_works_first_and_then_becomes_the_program_or_not(void **state)
+{
+	(void)state;
+	check_work("/bin/sh", "echo ran; echo oops >&2; exit 3", (struct work) { CHILD_GO_ON, -1 }, 3, "worked\nran\n", "oops\n");
+	check_work("/bin/sh", "echo ran", (struct work) { 0, -1 }, 0, "worked\n", "");
+	check_work("/bin/sh", "echo ran", (struct work) { 111, -1 }, 111, "worked\n", "");
+	check_work("/nowhere/sh", "", (struct work) { CHILD_GO_ON, -1 }, 127, "worked\n",
+		"cannot run /nowhere/sh: No such file or directory\n");
+}
+
+static void
+child_that_works_first_has_the_same_surroundings(void **state)
+{
+	int extra = open("/dev/null", O_RDONLY), kept = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	char want[64];
+	sigset_t all, before;
+
+	(void)state;
+	assert_true(extra >= 0 && kept >= 0); /* without close-on-exec, and with it */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, &before);
+	kit_format(want, sizeof(want), "worked\n%d\n/dev/null\n", kept);
+	check_work("/bin/sh", "cd /proc/self/fd && for f in *; do case $f in 0|1|2|10) ;; *) [ -e /proc/$$/fd/$f ] && echo $f; esac;"
+		" done; readlink /proc/$$/fd/0", (struct work) { CHILD_GO_ON, kept }, 0, want, "");
+	check_work("/bin/sh", "grep -E '^Sig(Blk|Ign)' /proc/self/status | sed 's/000000018/000000000/'",
+		(struct work) { CHILD_GO_ON, -1 }, 0, "worked\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", "");
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	struct child c = start_work("/bin/sh", "exec sleep 1000", &(struct work) { CHILD_GO_ON, -1 });
+	unsigned turns;
+	while (getpgid(c.pid) != c.pid)
+		(void)usleep(1000);
+	child_kill(&c);
+	assert_int_equal(finish(&c, &turns), 256 + SIGKILL);
+	(void)close(extra);
+	(void)close(kept);
+}
+
+static void
+child_forgotten_in_a_fork_goes_on_for_its_parent(void **state)
+{
+	struct child c = start("sleep 0.2; exit 5", sizeof(out), -1);
+	size_t fds = open_fds();
+	unsigned turns;
+	int code;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		fds -= kit_is_slow() ? 0 : 4; /* valgrind has no pidfd: see pidfd.h */
+		child_forget(&c);
+		_exit(c.pid == 0 && open_fds() <= fds ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &code, 0), pid);
+	assert_int_equal(code, 0);
+	assert_int_equal(finish(&c, &turns), 5);
+}
+
 int
 main(void)
 {
@@ -494,6 +602,9 @@ main(void)
 		cmocka_unit_test(child_kill_after_the_end_is_harmless),
 		cmocka_unit_test(child_abandon_leaves_no_zombie_and_no_descriptor),
 		cmocka_unit_test(child_many_runs_leak_nothing),
+		cmocka_unit_test(child_works_first_and_then_becomes_the_program_or_not),
+		cmocka_unit_test(child_that_works_first_has_the_same_surroundings),
+		cmocka_unit_test(child_forgotten_in_a_fork_goes_on_for_its_parent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,6 +132,54 @@ log_line_an_empty_sentence_is_a_line(void **state)
 	assert_string_equal(text, "info: engine: \n");
 }
 
+static void
+log_line_verbosity_decides_and_errors_are_always_told(void **state)
+{
+	static const struct {
+		enum log_level level;
+		const char *text;
+	} rows[] = {
+		{ LOG_ERROR, "error: a: e\n" },
+		{ LOG_WARNING, "error: a: e\nwarning: a: w\n" },
+		{ LOG_INFO, "error: a: e\nwarning: a: w\ninfo: a: i\n" },
+		{ LOG_DEBUG, "error: a: e\nwarning: a: w\ninfo: a: i\ndebug: a: d\n" },
+	};
+
+	(void)state;
+	assert_int_equal(log_verbosity(), LOG_INFO);
+	for (size_t i = 0; i < countof(rows); i++) {
+		begin(0);
+		log_set_verbosity(rows[i].level);
+		log_error("a", "e");
+		log_warning("a", "w");
+		log_info("a", "i");
+		log_debug("a", "d");
+		log_set_verbosity(LOG_INFO);
+		const char *text = taken();
+		end();
+		assert_string_equal(text, rows[i].text);
+	}
+	assert_true(log_wants(LOG_ERROR) && log_wants(LOG_INFO) && !log_wants(LOG_DEBUG));
+}
+
+static void
+log_line_debug_leaves_half_of_the_budget_to_the_others(void **state)
+{
+	(void)state;
+	begin(1 << 20);
+	log_set_verbosity(LOG_DEBUG);
+	for (int i = 0; i < 3 * LOG_LINES_MAX; i++)
+		log_debug("a", "d");
+	unsigned debug = lines(taken());
+	for (int i = 0; i < 3 * LOG_LINES_MAX; i++)
+		log_error("a", "e");
+	unsigned errors = lines(taken());
+	log_set_verbosity(LOG_INFO);
+	end();
+	assert_int_equal(debug, LOG_LINES_MAX / 2);
+	assert_in_range(errors, LOG_LINES_MAX / 2, LOG_LINES_MAX / 2 + 1);
+}
+
 /* --- when nobody reads, and when there is too much ------------------------------------------- */
 
 static void
@@ -270,6 +318,8 @@ main(void)
 		cmocka_unit_test(log_line_bytes_of_strangers_are_made_printable),
 		cmocka_unit_test(log_line_too_long_is_cut_and_still_one_line),
 		cmocka_unit_test(log_line_an_empty_sentence_is_a_line),
+		cmocka_unit_test(log_line_verbosity_decides_and_errors_are_always_told),
+		cmocka_unit_test(log_line_debug_leaves_half_of_the_budget_to_the_others),
 		cmocka_unit_test(log_line_a_logger_that_does_not_read_never_stops_us),
 		cmocka_unit_test(log_line_more_than_the_budget_is_counted_not_written),
 		cmocka_unit_test(log_line_a_reader_that_is_gone_or_a_closed_stderr_is_survived),

@@ -48,6 +48,14 @@ on_override(const struct store_override *o, void *arg)
 	override_restore(arg, o);
 }
 
+static void
+on_stored_block(const struct store_block *b, const struct store_allow *a, void *arg)
+{
+	(void)b;
+	(void)a;
+	(void)arg;
+}
+
 static int
 make(void **state)
 {
@@ -59,7 +67,7 @@ make(void **state)
 	memset(e.boot_id, 7, sizeof(e.boot_id));
 	if (e.base == NULL || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
 		return -1;
-	return journal_new(e.base, line[0], on_done, on_override, &e, &e.journal);
+	return journal_new(e.base, line[0], on_done, on_override, on_stored_block, &e, &e.journal);
 }
 
 static int

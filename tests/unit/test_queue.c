@@ -731,7 +731,7 @@ queue_random_storms_during_recounts_are_followed_exactly(void **state)
 		touch(in_queue(&b, "todo/%u", n));
 	}
 	start(&b);
-	for (int round = 0; round < kit_rounds(60); round++) {
+	for (int round = 0; round < kit_rounds(30); round++) {
 		int r;
 
 		b.now.ms += 1000;

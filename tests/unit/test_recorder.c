@@ -37,7 +37,7 @@ start(void)
 
 		(void)dup2(log, STDERR_FILENO);
 		(void)close(line[0]);
-		_exit(recorder_run(&config, line[1]));
+		_exit(recorder_run(&config, line[1], -1));
 	}
 }
 

@@ -15,7 +15,7 @@
 
 #include "tests/unit/kit.h"
 
-#define ROUNDS_CHANGED 300
+#define ROUNDS_CHANGED 180
 
 /* --- calls that fail ------------------------------------------------------------------------- */
 
@@ -302,7 +302,7 @@ store_trim_keeps_the_newest(void **state)
 	(void)state;
 	for (int i = 0; i < 120; i++)
 		add_change(s, 1000 - i, "row"); /* the clock runs backwards: numbers of rows count, not ages */
-	assert_int_equal(store_trim(s, 100, 0, &why), 0);
+	assert_int_equal(store_trim(s, 100, 0, 0, &why), 0);
 	struct seen seen = changes_since(s, 0);
 	assert_int_equal(seen.n, 100);
 	assert_int_equal(seen.last.at.ms, 881);
@@ -649,6 +649,249 @@ store_long_reader_the_log_shrinks_again(void **state)
 	assert_true(low <= (8 << 20) + 65536);
 }
 
+/* Rows of offences, counted; the last one is kept. */
+struct seen_offences {
+	unsigned n;
+	struct store_offence last;
+};
+
+static bool
+see_offence(const struct store_offence *o, void *arg)
+{
+	struct seen_offences *seen = arg;
+
+	seen->last = *o;
+	seen->n++;
+	return true;
+}
+
+static struct seen_offences
+offences(struct store *s, const char *id, const char *who)
+{
+	struct seen_offences seen = { 0 };
+	struct err why;
+
+	assert_int_equal(store_offences(s, id, who, 10, see_offence, &seen, &why), 0);
+	return seen;
+}
+
+static struct store_offence
+an_offence(unsigned number)
+{
+	struct store_offence o;
+
+	memset(&o, 0, sizeof(o)); /* padding too: compared as bytes */
+	(void)snprintf(o.id, sizeof(o.id), "rabcde%03u", number % 1000);
+	(void)snprintf(o.class, sizeof(o.class), "user_rcpt");
+	(void)snprintf(o.pattern, sizeof(o.pattern), "*@example.test'; --");
+	(void)snprintf(o.value, sizeof(o.value), "alice@example.test");
+	(void)snprintf(o.ip, sizeof(o.ip), "192.0.2.1");
+	(void)snprintf(o.helo, sizeof(o.helo), "h");
+	(void)snprintf(o.sender, sizeof(o.sender), "s@x");
+	(void)snprintf(o.recipient, sizeof(o.recipient), "r@y");
+	(void)snprintf(o.user, sizeof(o.user), "alice@example.test");
+	o.check = CHECK_USERTHROTTLE;
+	o.stage = STAGE_RCPT;
+	o.code = 451;
+	o.prefix = 64;
+	o.n = 201;
+	o.max = 200;
+	o.window_ms = 3600000;
+	o.clear_ms = INT64_C(1) << 40;
+	o.first.ms = 1795220246123;
+	o.last.ms = 1795220246124;
+	o.refused = 1;
+	return o;
+}
+
+static void
+put_offence(struct store *s, const struct store_offence *o)
+{
+	struct err why;
+
+	in_batch(s, store_put_offence(begin_batch(s), o, &why));
+}
+
+static void
+store_offence_written_is_found_and_goes_on(void **state)
+{
+	struct store_offence o = an_offence(1), other = an_offence(2);
+	struct store *s = open_store();
+	struct seen_offences seen;
+
+	(void)state;
+	assert_int_equal(offences(s, o.id, NULL).n, 0);
+	put_offence(s, &o);
+	seen = offences(s, o.id, NULL);
+	assert_int_equal(seen.n, 1);
+	assert_memory_equal(&seen.last, &o, sizeof(o));
+	(void)snprintf(other.value, sizeof(other.value), "bob");
+	put_offence(s, &other);
+	o.n = 5000;
+	o.last.ms += 5000;
+	o.ended.ms = o.last.ms + 1;
+	o.refused = UINT64_C(1) << 62;
+	put_offence(s, &o);
+	seen = offences(s, o.id, NULL);
+	assert_int_equal(seen.n, 1);
+	assert_memory_equal(&seen.last, &o, sizeof(o));
+	seen = offences(s, NULL, "192.0.2.1");
+	assert_int_equal(seen.n, 2);
+	assert_string_equal(seen.last.id, o.id); /* the newest first, and one that goes on stays where it was */
+	assert_int_equal(offences(s, NULL, "alice@example.test").n, 1);
+	assert_int_equal(offences(s, NULL, "bob").n, 1);
+	assert_int_equal(offences(s, NULL, "").n, 0);
+	store_close(s);
+}
+
+static void
+store_trim_keeps_the_newest_offences(void **state)
+{
+	struct store *s = open_store();
+	struct err why;
+
+	(void)state;
+	for (unsigned i = 0; i < 30; i++) {
+		struct store_offence o = an_offence(i);
+
+		put_offence(s, &o);
+	}
+	assert_int_equal(store_trim(s, 100, 100, 7, &why), 0);
+	for (unsigned i = 0; i < 30; i++) {
+		struct store_offence o = an_offence(i);
+
+		assert_int_equal(offences(s, o.id, NULL).n, i >= 23);
+	}
+	store_close(s);
+}
+
+/* --- O10: a database of before ---------------------------------------------------------------- */
+
+/* As version 1 made it, with a row in each table. */
+static const char version_1[] =
+	"CREATE TABLE change (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL,"
+	" level_before TEXT NOT NULL, level_after TEXT NOT NULL, episode TEXT NOT NULL, reason TEXT NOT NULL,"
+	" who TEXT NOT NULL, readings TEXT NOT NULL);"
+	"CREATE INDEX change_at ON change (at);"
+	"CREATE TABLE episode (id TEXT PRIMARY KEY, began INTEGER NOT NULL, ended INTEGER NOT NULL,"
+	" peak TEXT NOT NULL, reason TEXT NOT NULL, refused INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE refusal (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, episode TEXT NOT NULL,"
+	" rule TEXT NOT NULL, stage TEXT NOT NULL, code INTEGER NOT NULL, pid INTEGER NOT NULL,"
+	" ip TEXT NOT NULL, helo TEXT NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL);"
+	"CREATE INDEX refusal_episode ON refusal (episode);"
+	"CREATE INDEX refusal_ip ON refusal (ip);"
+	"CREATE TABLE override (one INTEGER PRIMARY KEY CHECK (one = 1), level TEXT NOT NULL,"
+	" until INTEGER NOT NULL, until_mono INTEGER NOT NULL, boot_id BLOB NOT NULL,"
+	" remaining_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL);"
+	"INSERT INTO change VALUES (1, 5, 'level', 'normal', 'busy', '', 'todo 60', 'spillway', '{}');"
+	"INSERT INTO episode VALUES ('eabcdefgh', 1, 2, 'overloaded', 'todo 200', 7);"
+	"INSERT INTO refusal VALUES (1, 1, 'eabcdefgh', 'overload', 'mail', 451, 9, '192.0.2.1', '', '', '');"
+	"INSERT INTO override VALUES (1, 'busy', 5, 6, x'00112233445566778899aabbccddeeff', 7, 'uid 0', 'why');"
+	"PRAGMA user_version = 1;";
+
+/* What was there is there, and what is new works. */
+static void
+check_migrated(struct store *s)
+{
+	const struct store_offence o = an_offence(1);
+	struct store_refusal seen = { 0 };
+	struct store_episode e;
+	struct store_override w;
+	struct err why;
+
+	assert_int_equal(changes_since(s, 0).n, 1);
+	assert_int_equal(store_find_episode(s, "eabcdefgh", &e, &why), 0);
+	assert_int_equal(e.refused, 7);
+	assert_int_equal(store_refusals(s, "eabcdefgh", NULL, 10, see_refusal, &seen, &why), 0);
+	assert_int_equal(seen.code, 451);
+	assert_int_equal(store_get_override(s, &w, &why), 0);
+	assert_int_equal(w.remaining_ms, 7);
+	put_offence(s, &o);
+	assert_int_equal(offences(s, o.id, NULL).n, 1);
+}
+
+static void
+store_of_version_1_is_migrated(void **state)
+{
+	struct store *s;
+	struct err note;
+
+	(void)state;
+	run_sql(version_1);
+	assert_int_equal(store_open(tree, &s, &note, &note), 0);
+	assert_string_equal(note.text, "");
+	check_migrated(s);
+	store_close(s);
+	s = open_store(); /* once is enough */
+	assert_int_equal(offences(s, NULL, "192.0.2.1").n, 1);
+	store_close(s);
+}
+
+/* The command may be newer than the daemon that is running. */
+static void
+store_of_version_1_can_be_read(void **state)
+{
+	struct store_refusal seen = { 0 };
+	struct store *s;
+	struct err why;
+
+	(void)state;
+	run_sql(version_1);
+	assert_int_equal(store_open_readonly(tree, &s, &why), 0);
+	assert_int_equal(offences(s, "rabcdefgh", NULL).n, 0);
+	assert_int_equal(offences(s, NULL, "192.0.2.1").n, 0);
+	assert_int_equal(store_refusals(s, NULL, "192.0.2.1", 10, see_refusal, &seen, &why), 0);
+	assert_int_equal(seen.code, 451);
+	store_close(s);
+}
+
+/* Each call fails in turn: it is of one version or the other, and nothing is lost. */
+static void
+store_migration_that_fails_can_be_tried_again(void **state)
+{
+	static const int errors[] = { EIO, ENOSPC };
+	unsigned calls = 1, told = 0;
+
+	(void)state;
+	for (unsigned i = 0; i <= calls * countof(errors); i++) {
+		struct store *s;
+		struct err note, why;
+
+		clear_tree();
+		run_sql(version_1);
+		plan.seen = plan.failed = 0;
+		plan.left = i == 0 ? 100000 : (int)((i - 1) / countof(errors));
+		plan.error = errors[i % countof(errors)];
+		plan.sticky = true;
+		plan.on = true;
+		int r = store_open(tree, &s, &note, &why);
+		plan.on = false;
+		if (r == 0)
+			store_close(s);
+		told += r < 0;
+		calls = i == 0 ? plan.seen : calls;
+		assert_true(r == 0 || why.text[0] != '\0');
+		assert_int_equal(store_open(tree, &s, &note, &why), 0);
+		assert_string_equal(note.text, "");
+		check_migrated(s);
+		store_close(s);
+	}
+	print_message("# %u calls, %u faults were told\n", calls, told);
+	assert_true(told > 0);
+}
+
+static void
+store_of_a_version_below_all_is_set_aside(void **state)
+{
+	struct err note;
+
+	(void)state;
+	store_close(open_store());
+	run_sql("PRAGMA user_version = -7");
+	assert_int_equal(try_it(&note), 0);
+	assert_int_equal(set_aside(), 1);
+}
+
 /* --- D3: each call in turn ------------------------------------------------------------------- */
 
 static int
@@ -782,6 +1025,12 @@ main(void)
 		T(store_episode_and_refusal_written_are_found),
 		T(store_override_replaced_and_removed),
 		T(store_trim_keeps_the_newest),
+		T(store_offence_written_is_found_and_goes_on),
+		T(store_trim_keeps_the_newest_offences),
+		T(store_of_version_1_is_migrated),
+		T(store_of_version_1_can_be_read),
+		T(store_migration_that_fails_can_be_tried_again),
+		T(store_of_a_version_below_all_is_set_aside),
 		T(store_rolled_back_leaves_nothing),
 		T(store_file_of_length_zero_is_begun),
 		T(store_file_that_is_no_database_is_set_aside),
