@@ -107,9 +107,7 @@ bool guard_is_open(int fd);
 enum verdict verdict_at(enum stage stage);
 uint16_t code_at(const struct check_ops *c, enum stage stage);
 
-/* The evidence id of a refusal: of the engine's answer, or, without one (NULL), of the state. */
-const char *evidence_id(const struct session *s, const struct ask_answer *a);
-
+/* For the client, and for the log.  `a` is NULL when the engine was not asked. */
 void say_reply(const struct session *s, const struct check_ops *c, const struct ask_answer *a);
 void say_refusal(const struct session *s, const struct check_ops *c, const struct ask_answer *a);
 

@@ -26,8 +26,9 @@ code_at(const struct check_ops *c, enum stage stage)
 	return verdict_at(stage) == VERDICT_CLOSE ? c->code : 451;
 }
 
-const char *
-evidence_id(const struct session *s, const struct ask_answer *a)
+/* Of the engine's answer; of a refusal without one, the episode's. */
+static const char *
+id_of(const struct session *s, const struct ask_answer *a)
 {
 	if (a != NULL)
 		return a->id;
@@ -43,7 +44,7 @@ is_extended(const struct session *s)
 static void
 put_id(struct text *t, const struct session *s, const struct ask_answer *a)
 {
-	const char *id = evidence_id(s, a);
+	const char *id = id_of(s, a);
 
 	if (is_extended(s) && id[0] != '\0') {
 		text_puts(t, " [");

@@ -156,6 +156,10 @@ engine --verdict close --check userthrottle
 by_name userthrottle "$slow_down" mail rcpt data
 engine --verdict close --check rcptthrottle
 by_name rcptthrottle "$slow_rcpt" rcpt
+is 'rcptthrottle stands at RCPT, whatever is set' "$(as mail rcptthrottle)" "451 $slow_rcpt refuse"
+: >"$work/asked"
+is 'so does tarpit' "$(as mail tarpit SMTPRCPTCOUNTALL=60)" pass
+like 'and asks' "$(question)" '^ask: rcpt .* wants=tarpit delay=2000$'
 engine --verdict close --check ipthrottle
 is 'by name, the MAIL behind a transaction looks like RCPT: the milder reply' \
 	"$(as mail ipthrottle SMTPRCPTTO=bob@example.test SMTPRCPTCOUNTALL=1)" "451 $slow_down refuse"
