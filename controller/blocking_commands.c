@@ -182,7 +182,7 @@ put_one(struct engine *e, const struct wanted *w, const struct ip_prefix *p, con
 	char id[EPISODE_ID_MAX];
 	mono_t now = turn_now(&e->turn);
 
-	evidence_id('b', id);
+	evidence_new_id('b', id);
 	const struct blocks_wish wish = {
 		.prefix = *p, .kind = w->kind, .for_ms = w->for_ms, .id = id, .who = who, .reason = w->reason,
 	};

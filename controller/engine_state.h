@@ -156,7 +156,7 @@ void episode_resume(struct engine *e, const struct state *s);
 
 /* evidence.c: 40 random bits as `kind` and eight letters that are not mistaken for each other when read aloud; a text
  * of a stranger, printable and cut; a single refusal on record, but not more than some a second. */
-void evidence_id(char kind, char ret[EPISODE_ID_MAX]);
+void evidence_new_id(char kind, char ret[EPISODE_ID_MAX]);
 void evidence_text(const struct record_text *t, char *ret, size_t cap);
 void evidence_refusal(struct engine *e, const struct record *r, enum check check, uint16_t code, const char *id);
 

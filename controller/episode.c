@@ -29,7 +29,7 @@ begin(struct engine *e)
 	char reason[REASON_TEXT_MAX];
 
 	*ep = (struct episode) { .on = true, .began = wall_now(), .peak = e->stance.level };
-	evidence_id('e', ep->id);
+	evidence_new_id('e', ep->id);
 	(void)!getrandom(&ep->salt, sizeof(ep->salt), GRND_NONBLOCK);
 	if (e->stance.level >= LEVEL_OVERLOADED)
 		reason_format(&e->stance.why, reason);

@@ -9,7 +9,7 @@
 #define DETAILS_A_SECOND 100 /* refusals stored one by one; the others are counted */
 
 void
-evidence_id(char kind, char ret[EPISODE_ID_MAX])
+evidence_new_id(char kind, char ret[EPISODE_ID_MAX])
 {
 	static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789";
 	uint8_t random[8] = { 0 };

@@ -98,7 +98,7 @@ describe_refusal(const struct limits *l, const struct record *r, const struct ad
 {
 	const struct record_text value = { .s = a->value, .len = a->value_len };
 
-	evidence_id('r', ret->id);
+	evidence_new_id('r', ret->id);
 	ret->stage = r->stage;
 	ret->code = a->code;
 	if (a->class >= 0)
