@@ -120,7 +120,8 @@ cdb_find(int fd, const char *key)
 			return -EBADMSG;
 		if (get_u32(slot + 4) == 0)
 			return 0;
-		if (get_u32(slot) == h && read_at(fd, record, 8 + key_len, get_u32(slot + 4)) && get_u32(record) == key_len
+		if (get_u32(slot) == h && read_at(fd, record, 8 + key_len, get_u32(slot + 4))
+			&& get_u32(record) == key_len
 			&& memcmp(record + 8, key, key_len) == 0)
 			return 1;
 	}

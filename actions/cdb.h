@@ -21,8 +21,8 @@ struct cdb_view {
 	size_t theirs, ours; /* records before and behind the marker */
 };
 
-/* Look at all of it.  Returns 0, or -EBADMSG when it is not a whole cdb; `at` and `len` must be those of memory that nobody
- * else changes. */
+/* Look at all of it.  Returns 0, or -EBADMSG when it is not a whole cdb; `at` and `len` must be those of memory that
+ * nobody else changes. */
 int cdb_look(const uint8_t *at, size_t len, const char *marker, struct cdb_view *ret);
 
 /* Does the file begin with the records that come before the marker in `v`, and then end or have the marker too?

@@ -2,15 +2,15 @@
 /*
  * ipsvd - blocks as files in the instruction directory of `tcpsvd -i DIR -t SECONDS`
  *
- * A file bears its own end (ipsvd_file.h), so that tcpsvd ends it also when we are dead; for that its -t must be the one
- * that we reckon with.  So nothing is written unless a tcpsvd runs with -i DIR and exactly that -t (ipsvd_tcpsvd.h); it is
- * looked for again and again.  When one runs with another -t, or with none, what is there of ours is taken back, for it would
- * not end in time; when none runs, it stays, for nobody reads it.
+ * A file bears its own end (ipsvd_file.h), so that tcpsvd ends it also when we are dead; for that its -t must be the
+ * one that we reckon with.  So nothing is written unless a tcpsvd runs with -i DIR and exactly that -t
+ * (ipsvd_tcpsvd.h); it is looked for again and again.  When one runs with another -t, or with none, what is there of
+ * ours is taken back, for it would not end in time; when none runs, it stays, for nobody reads it.
  *
  * Nothing is remembered of the files: whose they are, what they do and until when is read from them.
  *
- * The directory is the administrator's: it is never made nor removed, and while it is missing tcpsvd refuses everybody, so
- * status says it first of all.  Whatever is wrong is looked at again, and heals when it is right.
+ * The directory is the administrator's: it is never made nor removed, and while it is missing tcpsvd refuses
+ * everybody, so status says it first of all.  Whatever is wrong is looked at again, and heals when it is right.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -89,7 +89,8 @@ ipsvd_init(const struct block_cfg *cfg, void **ret_ctx, struct err *why)
 		return err_sys(why, -ENOMEM, "ipsvd");
 	*x = (struct ipsvd) {
 		.timeout_s = cfg->ipsvd.timeout_ms / 1000, .writer = cfg->dry_run ? &ipsvd_nowhere : &ipsvd_disk,
-		.poll = -1, .more = -1, .run_at = { IPSVD_NEVER }, .ends = { .done = { INT64_MIN }, .next_ms = INT64_MIN },
+		.poll = -1, .more = -1, .run_at = { IPSVD_NEVER },
+		.ends = { .done = { INT64_MIN }, .next_ms = INT64_MIN },
 	};
 	memcpy(x->path, cfg->ipsvd.dir, sizeof(x->path));
 	x->dir = (struct ipsvd_dir) { .path = x->path, .fd = -1, .watch = -1 };
@@ -229,16 +230,19 @@ tell_why(const struct ipsvd *x, struct err *ret)
 	else if (x->fit == FIT_UNKNOWN)
 		(void)err_set(ret, 0, "looking for the tcpsvd that reads %s", x->path);
 	else if (x->fit == FIT_WRONG && seen->wrong_timeout_s == 0)
-		(void)err_set(ret, 0, "tcpsvd, pid %d, runs without -t, so that no block would end by itself; -t %llu is wanted: %s",
+		(void)err_set(ret, 0,
+			"tcpsvd, pid %d, runs without -t, so that no block would end by itself; -t %llu is wanted: %s",
 			(int)seen->wrong, t, x->path);
 	else if (x->fit == FIT_WRONG)
 		(void)err_set(ret, 0, "tcpsvd, pid %d, runs with -t %llu, but blocks.ipsvd.timeout is %llu seconds: %s",
 			(int)seen->wrong, (unsigned long long)seen->wrong_timeout_s, t, x->path);
 	else if (x->fit == FIT_NONE && seen->doubtful != 0)
-		(void)err_set(ret, 0, "a tcpsvd, pid %d, was not started by root, or CAP_SYS_PTRACE is missing to see that it was: %s",
+		(void)err_set(ret, 0,
+			"a tcpsvd, pid %d, was not started by root, or CAP_SYS_PTRACE is missing to see it: %s",
 			(int)seen->doubtful, x->path);
 	else if (x->fit == FIT_NONE && seen->cdb != 0)
-		(void)err_set(ret, 0, "tcpsvd, pid %d, runs with -x: in a cdb nothing ends by itself; none runs with -i %s",
+		(void)err_set(ret, 0,
+			"tcpsvd, pid %d, runs with -x: in a cdb nothing ends by itself; none runs with -i %s",
 			(int)seen->cdb, x->path);
 	else if (x->fit == FIT_NONE)
 		(void)err_set(ret, 0, "no tcpsvd runs with -i %s", x->path);
@@ -256,7 +260,8 @@ tell_note(const struct ipsvd *x, struct err *ret)
 		(void)err_set(ret, 0, "CLOSED to tcpsvd, uid %u, which refuses EVERYBODY until it may search it: %s",
 			x->seen.uid, x->path);
 	else if (x->skipped > 0)
-		(void)err_set(ret, 0, "%zu blocks can't be instruction files: IPv6, networks beyond /8, or throttle without -C",
+		(void)err_set(ret, 0,
+			"%zu blocks can't be instruction files: IPv6, networks beyond /8, or throttle without -C",
 			x->skipped);
 }
 

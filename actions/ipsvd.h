@@ -74,7 +74,8 @@ struct ipsvd {
 	struct err failure;
 	struct ipsvd_ends ends;
 
-	/* counting: what is wanted, but for what is over, what can't be expressed, and what could not be brought about */
+	/* counting: what is wanted, but for what is over, what can't be expressed, and what could not be brought
+	 * about */
 	bool counted; /* a run has gone through all that is wanted */
 	size_t wanted; /* of them the last walk through the ends has met: */
 	size_t over, skipped;

@@ -26,10 +26,12 @@ static int
 check_owner(const struct stat *st, mode_t open_to_all, const char *what, const char *path, struct err *why)
 {
 	if (st->st_uid != 0 && st->st_uid != geteuid())
-		return err_set(why, -EPERM, "it belongs to uid %u, root does not write there (make it root's, and if tcpsvd"
+		return err_set(why, -EPERM,
+			"it belongs to uid %u, root does not write there (make it root's, and if tcpsvd"
 			" shall unlink, of a group of its user, mode 0775): %s%s", st->st_uid, what, path);
 	if ((st->st_mode & open_to_all) == S_IWOTH)
-		return err_set(why, -EPERM, "it can be written by everybody, root does not write there: %s%s", what, path);
+		return err_set(why, -EPERM, "it can be written by everybody, root does not write there: %s%s", what,
+			path);
 	return 0;
 }
 
@@ -53,7 +55,8 @@ cannot_open(const char *path, int error, struct err *why)
 	struct stat st;
 
 	if (error == ENOENT)
-		return err_set(why, -ENOENT, "MISSING, and tcpsvd -i refuses EVERYBODY until it is made again: %s", path);
+		return err_set(why, -ENOENT, "MISSING, and tcpsvd -i refuses EVERYBODY until it is made again: %s",
+			path);
 	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
 		return err_set(why, -ELOOP, "it is a symbolic link, not the directory itself: %s", path);
 	return err_sys(why, -error, "cannot open %s", path);

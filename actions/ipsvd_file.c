@@ -18,8 +18,10 @@ static const struct {
 	const char *before, *after; /* of the id */
 } form[BLOCK_KINDS] = {
 	[BLOCK_DENY] = { 0200, NULL, NULL },
-	[BLOCK_EXPLAIN] = { 0755, "printf '421 4.7.0 Too much came from your address. Please try again later.", "\\r\\n'\n" },
-	[BLOCK_THROTTLE] = { 0644, "C2:421 4.7.0 Too many connections from your address at a time. Please try again later.",
+	[BLOCK_EXPLAIN] = { 0755, "printf '421 4.7.0 Too much came from your address. Please try again later.",
+		"\\r\\n'\n" },
+	[BLOCK_THROTTLE] = { 0644,
+		"C2:421 4.7.0 Too many connections from your address at a time. Please try again later.",
 		"\\r\\n\n" },
 };
 

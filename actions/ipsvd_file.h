@@ -2,8 +2,8 @@
 /*
  * ipsvd_file - one instruction file of ours: its name, how it is known, how it comes and goes
  *
- * tcpsvd looks a client up as a.b.c.d, a.b.c, a.b, a, and then "0", which stands for everybody: that name is never ours,
- * though 0.0.0.0/8 would have it.  A prefix on an octet border is one file, another one as many as it has
+ * tcpsvd looks a client up as a.b.c.d, a.b.c, a.b, a, and then "0", which stands for everybody: that name is never
+ * ours, though 0.0.0.0/8 would have it.  A prefix on an octet border is one file, another one as many as it has
  * networks of the next longer border, at most 128.
  *
  *	kind       mode  contents
@@ -13,18 +13,19 @@
  *
  * tcpsvd reads as its -u user, so the readable kinds are readable by all.
  *
- * Lifetime.  Under `tcpsvd -t T` a file with the write bit counts as gone when its access time lies T seconds or more behind;
- * a time ahead is "not yet".  So access time = end - T gives each file an end of its own, exact to the second, never early, kept
- * by tcpsvd also when we are dead.  Reading moves the access time (of a deny nothing is read), on most mounts only when it lies
- * behind the last change: so readable kinds are for ends more than T ahead.
+ * Lifetime.  Under `tcpsvd -t T` a file with the write bit counts as gone when its access time lies T seconds or more
+ * behind; a time ahead is "not yet".  So access time = end - T gives each file an end of its own, exact to the
+ * second, never early, kept by tcpsvd also when we are dead.  Reading moves the access time (of a deny nothing is
+ * read), on most mounts only when it lies behind the last change: so readable kinds are for ends more than T ahead.
  *
- * Whose is it?  Told without any memory: ours has the mode of its kind, and as modification time a second of the year 1983
- * that follows from its name.  Touched, edited, renamed or copied under another name it is the administrator's from
- * then on.  The mode is set last: until then a file has the sticky bit, which on a file means nothing, and already denies;
- * so kill -9 at any moment leaves something that is known as ours.  There is no temporary name.
+ * Whose is it?  Told without any memory: ours has the mode of its kind, and as modification time a second of the year
+ * 1983 that follows from its name.  Touched, edited, renamed or copied under another name it is the administrator's
+ * from then on.  The mode is set last: until then a file has the sticky bit, which on a file means nothing, and
+ * already denies; so kill -9 at any moment leaves something that is known as ours.  There is no temporary name.
  *
- * Between the look at a file of ours and its removal somebody may put another one there, and lose it: two system calls in a row.
- * The way around it (moving it aside first, as the flag does) costs 1.6 times create, utimensat and unlink, measured 2026-11.
+ * Between the look at a file of ours and its removal somebody may put another one there, and lose it: two system
+ * calls in a row. The way around it (moving it aside first, as the flag does) costs 1.6 times create, utimensat and
+ * unlink, measured 2026-11.
  */
 #ifndef ACTIONS_IPSVD_FILE_H
 #define ACTIONS_IPSVD_FILE_H
@@ -45,8 +46,8 @@ struct ipsvd_key {
 	unsigned octets; /* 1..4 */
 };
 
-/* The files of a prefix: how many, and the first; the next ones follow by ipsvd_key_next(), and one of them may be that of
- * everybody.  0 for what can't be expressed: IPv6, all of IPv4, 0.0.0.0/8. */
+/* The files of a prefix: how many, and the first; the next ones follow by ipsvd_key_next(), and one of them may be
+ * that of everybody.  0 for what can't be expressed: IPv6, all of IPv4, 0.0.0.0/8. */
 unsigned ipsvd_keys(const struct ip_prefix *p, struct ipsvd_key *ret);
 struct ipsvd_key ipsvd_key_next(struct ipsvd_key k);
 
@@ -82,17 +83,19 @@ struct ipsvd_file {
 	const char *id; /* evidence; left out of the text if it has anything but letters and digits */
 };
 
-/* What carries it out: on the disk, or nowhere.  Whoever writes nowhere has to look first, for everything succeeds there. */
+/* What carries it out: on the disk, or nowhere.  Whoever writes nowhere has to look first, for everything succeeds
+ * there. */
 struct ipsvd_writer {
-	int (*create)(int dir, const char *name, struct ipsvd_key k, const struct ipsvd_file *f); /* -EEXIST: none of ours */
+	int (*create)(int dir, const char *name, struct ipsvd_key k,
+		const struct ipsvd_file *f); /* -EEXIST: none of ours */
 	int (*set_time)(int dir, const char *name, struct ipsvd_key k, int64_t atime_s);
 	int (*remove)(int dir, const char *name);
 };
 
 extern const struct ipsvd_writer ipsvd_disk, ipsvd_nowhere;
 
-/* Bring it about.  `look`: it is expected to be there.  Returns IPSVD_OURS (it is as wanted), IPSVD_FOREIGN (somebody else's
- * is there and stays), or -errno. */
+/* Bring it about.  `look`: it is expected to be there.  Returns IPSVD_OURS (it is as wanted), IPSVD_FOREIGN (somebody
+ * else's is there and stays), or -errno. */
 int ipsvd_put(const struct ipsvd_writer *w, int dir, struct ipsvd_key k, const struct ipsvd_file *want, bool look);
 
 /* Remove it if it is ours.  Returns what was there, an enum ipsvd_owner, or -errno. */

@@ -64,8 +64,8 @@ take_option(char c, const char *value, struct ipsvd_options *o)
 	}
 }
 
-/* One argument with options in it: "-v", "-vi" with its value behind, "-iDIR".  Returns how many arguments it takes, 0 for
- * usage. */
+/* One argument with options in it: "-v", "-vi" with its value behind, "-iDIR".  Returns how many arguments it takes,
+ * 0 for usage. */
 static unsigned
 take_argument(const char *arg, const char *next, struct ipsvd_options *o)
 {
@@ -230,7 +230,8 @@ is_ours(const struct ipsvd_scan *s, int process, const char *dir)
 
 	text_puts(&t, dir[0] == '/' ? "root" : "cwd/");
 	text_puts(&t, dir);
-	return !t.cut && fstatat(process, path, &st, 0) == 0 && st.st_dev == s->dir.st_dev && st.st_ino == s->dir.st_ino;
+	return !t.cut && fstatat(process, path, &st, 0) == 0 && st.st_dev == s->dir.st_dev
+		&& st.st_ino == s->dir.st_ino;
 }
 
 static void
@@ -272,7 +273,8 @@ judge(struct ipsvd_scan *s, pid_t pid, int process)
 		note(s, pid, st.st_uid, &o);
 }
 
-/* Look at one that calls itself tcpsvd.  The descriptor of the process tells afterwards whether it was the same all the time. */
+/* Look at one that calls itself tcpsvd.  The descriptor of the process tells afterwards whether it was the same all
+ * the time. */
 static void
 look_closer(struct ipsvd_scan *s, pid_t pid, const char *name)
 {

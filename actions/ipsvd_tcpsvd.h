@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * ipsvd_tcpsvd - which tcpsvd reads our directory, and with what -t?  Asked of /proc, for no file of ours can end in time
- * under another -t than it was made for
+ * ipsvd_tcpsvd - which tcpsvd reads our directory, and with what -t?  Asked of /proc, for no file of ours can end in
+ * time under another -t than it was made for
  *
- * A command line is whatever its process likes to show.  So a process is believed only when it is root's or our own user's, or when
- * it holds a listening TCP socket that root has opened, as `tcpsvd -u USER` does, which was started by root and has become
- * USER by itself.  For that we need CAP_SYS_PTRACE, which root has unless it was taken away.  Until a process is believed, nothing of
- * it is followed: no path, no link, for a user can have a path that never answers.  The worst that a process can reach which has
- * got hold of such a socket is that nothing is written, or that something is written which nobody reads.
+ * A command line is whatever its process likes to show.  So a process is believed only when it is root's or our own
+ * user's, or when it holds a listening TCP socket that root has opened, as `tcpsvd -u USER` does, which was started
+ * by root and has become USER by itself.  For that we need CAP_SYS_PTRACE, which root has unless it was taken away.
+ * Until a process is believed, nothing of it is followed: no path, no link, for a user can have a path that never
+ * answers.  The worst that a process can reach which has got hold of such a socket is that nothing is written, or
+ * that something is written which nobody reads.
  *
  * A look goes through /proc in steps: 3 system calls for a process, and no more than 4 KiB of its command line.
  */
@@ -58,8 +59,8 @@ struct ipsvd_options {
 	bool counts; /* -C */
 };
 
-/* Read `n` bytes of arguments, each ended by a NUL, as /proc/PID/cmdline has them, the name of the program first.  Returns whether it
- * is a tcpsvd that would start so. */
+/* Read `n` bytes of arguments, each ended by a NUL, as /proc/PID/cmdline has them, the name of the program first.
+ * Returns whether it is a tcpsvd that would start so. */
 bool ipsvd_options_parse(char *args, size_t n, struct ipsvd_options *ret);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * The files: what is wanted of each name, and how it comes about.
  *
- * A change is one file, at once.  All that can't be done at once is made up by a run: first all names are read, and ours
- * that are not wanted go; then all that is wanted is compared with what is there.  Runs, ends and events go in
+ * A change is one file, at once.  All that can't be done at once is made up by a run: first all names are read, and
+ * ours that are not wanted go; then all that is wanted is compared with what is there.  Runs, ends and events go in
  * steps, for there may be a hundred thousand.
  */
 #include <errno.h>
@@ -28,8 +28,8 @@ is_live(const struct block *b, mono_t now)
 	return b->until.ms > now.ms;
 }
 
-/* An instruction that tcpsvd passes over would do worse than nothing: it would let its client past the deny of a shorter
- * prefix. */
+/* An instruction that tcpsvd passes over would do worse than nothing: it would let its client past the deny of a
+ * shorter prefix. */
 static bool
 can_be_expressed(const struct ipsvd *x, const struct block *b)
 {
@@ -159,8 +159,8 @@ note_missed(struct ipsvd *x, const struct ip_prefix *p, bool is_missed)
 		(void)prefixmap_remove(x->missed, p);
 }
 
-/* All names of a block that is to be brought about, is over, or gone (`own` NULL).  Returns how many of them are somebody
- * else's. */
+/* All names of a block that is to be brought about, is over, or gone (`own` NULL).  Returns how many of them are
+ * somebody else's. */
 static size_t
 settle_all(struct ipsvd *x, const struct ip_prefix *p, const struct block *own, const struct blockset *want,
 	bool look_first, mono_t now)
@@ -376,7 +376,8 @@ static bool
 step_run(struct ipsvd *x, const struct blockset *want, mono_t now, mono_t deadline)
 {
 	/* Before reconcile() was called `want` may lack something; but under a wrong -t nothing is wanted. */
-	if (x->run.phase == RUN_NONE && now.ms >= x->run_at.ms && x->fit != FIT_UNKNOWN && (x->told || x->fit == FIT_WRONG))
+	if (x->run.phase == RUN_NONE && now.ms >= x->run_at.ms && x->fit != FIT_UNKNOWN
+		&& (x->told || x->fit == FIT_WRONG))
 		begin_run(x, now);
 	x->run.step_began = mono_now();
 	for (unsigned i = 1; x->run.phase != RUN_NONE; i++) {

@@ -54,7 +54,8 @@ protected_touches(const struct protected *t, const struct ip_prefix *p)
 		else
 			high = mid;
 	}
-	/* Of those before, only the last can contain it, for none contains another; and it begins with the first behind. */
+	/* Of those before, only the last can contain it, for none contains another; and it begins with the first
+	 * behind. */
 	return (low > 0 && (contains(&t->p[low - 1], p) || contains(p, &t->p[low - 1])))
 		|| (low < t->n && contains(p, &t->p[low]));
 }

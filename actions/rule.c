@@ -42,8 +42,8 @@ find_run(const struct ip *ip, unsigned *ret_at)
 	return best;
 }
 
-/* 2 where a single zero is all that there is to compress, for some print "::" for it and others "0".  0 when the text ends
- * in "::" and so would be the beginning of other addresses' too. */
+/* 2 where a single zero is all that there is to compress, for some print "::" for it and others "0".  0 when the text
+ * ends in "::" and so would be the beginning of other addresses' too. */
 static size_t
 count_texts(const struct ip *ip)
 {

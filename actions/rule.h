@@ -5,9 +5,9 @@
  * IPv4 knows addresses, prefixes that end at a dot, and ranges of one of the four numbers, which stand for that many
  * rules: 192.0.2.7  192.0.2.  192.0.2.64-127  198.18-19.
  *
- * IPv6 is text: the tcprules and tcpserver of ucspi-tcp-ipv6 compare the printed address, cut behind each ':'.  An address
- * is printed with its zeros compressed, the longest run, even of one, where that is depends on the host's part too.
- * So only a prefix all of whose groups are other than zero can be said exactly: it can't be part of a run.
+ * IPv6 is text: the tcprules and tcpserver of ucspi-tcp-ipv6 compare the printed address, cut behind each ':'.  An
+ * address is printed with its zeros compressed, the longest run, even of one, where that is depends on the host's
+ * part too. So only a prefix all of whose groups are other than zero can be said exactly: it can't be part of a run.
  */
 #ifndef ACTIONS_RULE_H
 #define ACTIONS_RULE_H

@@ -2,17 +2,17 @@
 /*
  * tcprules - our denials in the cdb of tcpserver, beside the administrator's own rules
  *
- * The administrator's rules file is read, never written.  What tcpserver looks at is compiled by the real tcprules from that file,
- * byte for byte, with our lines behind it, into a new file that takes the place of the cdb by rename.  Before that the new cdb
- * is looked at: it must be whole, and the administrator's part of it must be the same as in the cdb that it replaces.
- * So nothing comes into force through us but our own lines, whatever was meanwhile done to the rules, and a cdb
- * that is made of something else than this file is left alone.
+ * The administrator's rules file is read, never written.  What tcpserver looks at is compiled by the real tcprules
+ * from that file, byte for byte, with our lines behind it, into a new file that takes the place of the cdb by rename.
+ * Before that the new cdb is looked at: it must be whole, and the administrator's part of it must be the same as in
+ * the cdb that it replaces. So nothing comes into force through us but our own lines, whatever was meanwhile done to
+ * the rules, and a cdb that is made of something else than this file is left alone.
  *
- * A rules file that is newer than its cdb is an edit in progress: nothing is compiled until its author has done so.  For that,
- * a cdb of ours is never older than the rules it was made of, even when the clock was set back.
+ * A rules file that is newer than its cdb is an edit in progress: nothing is compiled until its author has done so.
+ * For that, a cdb of ours is never older than the rules it was made of, even when the clock was set back.
  *
- * Temporaries carry our pid, so that two of us (the keeper, and a person with `spillway neutral`) never write the same file;
- * those of dead ones are removed at the start.
+ * Temporaries carry our pid, so that two of us (the keeper, and a person with `spillway neutral`) never write the
+ * same file; those of dead ones are removed at the start.
  *
  * Beside the cdb stands CDB.spillway with our blocks and their ends on the wall clock: see tcprules_list.h.
  */
@@ -121,14 +121,16 @@ check_owner(const struct tcprules *t, const struct stat *st, struct err *why)
 	if ((st->st_mode & S_IWOTH) != 0)
 		return err_set(why, -EPERM, "%s can be written by everybody; allowed: root's own", t->dir_path);
 	if ((st->st_mode & S_IWGRP) != 0 && st->st_gid != 0 && st->st_gid != getegid())
-		return err_set(why, -EPERM, "%s can be written by group %u; allowed: root's own", t->dir_path, st->st_gid);
+		return err_set(why, -EPERM, "%s can be written by group %u; allowed: root's own", t->dir_path,
+			st->st_gid);
 	return 0;
 }
 
 static void
 watch_directory(struct tcprules *t)
 {
-	const uint32_t mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_ONLYDIR | IN_MASK_ADD;
+	const uint32_t mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_ONLYDIR
+		| IN_MASK_ADD;
 	char dir[CFG_STRING_MAX];
 
 	/* Without it we look once a second. */
@@ -188,7 +190,8 @@ look(struct tcprules *t, mono_t now)
 	}
 	bool known = tcprules_same(&t->cdb_before, &t->ours) && tcprules_same(&t->rules_before, &t->ours_rules);
 	if (!known && tcprules_newer(&t->rules_before.st_mtim, &t->cdb_before.st_mtim)) {
-		trouble(t, now, "%s is newer than its cdb: an edit in progress; blocks wait until it is compiled", t->rules);
+		trouble(t, now, "%s is newer than its cdb: an edit in progress; blocks wait until it is compiled",
+			t->rules);
 		return false;
 	}
 	return true;
@@ -245,7 +248,8 @@ is_leftover(const struct tcprules *t, const char *name)
 	if (strncmp(name, t->name, n) != 0)
 		return false;
 	for (size_t i = 0; i < 2; i++)
-		if (strncmp(name + n, suffixes[i], strlen(suffixes[i])) == 0 && num_u64(name + n + strlen(suffixes[i]), &pid) == 0)
+		if (strncmp(name + n, suffixes[i], strlen(suffixes[i])) == 0
+			&& num_u64(name + n + strlen(suffixes[i]), &pid) == 0)
 			return pid == 0 || pid > INT32_MAX || (kill((pid_t)pid, 0) < 0 && errno == ESRCH);
 	return false;
 }
@@ -277,7 +281,8 @@ start(struct tcprules *t, enum tcprules_job job, const struct blockset *want, mo
 	char *argv[] = { t->command, t->new_name, t->temp_name, NULL };
 	char *envp[] = { NULL };
 	struct tcprules_work work = {
-		.job = job, .dry_run = t->dry_run, .dir = t->dir, .rules = t->rules, .list_name = t->list_name, .want = want,
+		.job = job, .dry_run = t->dry_run, .dir = t->dir, .rules = t->rules, .list_name = t->list_name,
+			.want = want,
 		.now = now, .protected = &t->protected, .max_rules = t->max_rules, .widen = t->widen,
 		.ipv6 = t->ipv6 == YES, .parent = t->owner,
 	};
@@ -399,7 +404,8 @@ finish_compile(struct tcprules *t, int status, mono_t now)
 		trouble(t, now, "%s made no whole cdb of our rules", t->command);
 		break;
 	case -ESTALE:
-		trouble(t, now, "%s is not what %s makes of %s: left alone until it is compiled", t->name, t->command, t->rules);
+		trouble(t, now, "%s is not what %s makes of %s: left alone until it is compiled", t->name, t->command,
+			t->rules);
 		break;
 	default:
 		trouble(t, now, "%s: %s", t->cdb, strerror(-r));
@@ -450,12 +456,14 @@ set_names(struct tcprules *t, const struct block_cfg *cfg, struct err *why)
 	size_t n = slash != NULL ? (size_t)(slash - cdb) : 0;
 
 	if (slash == NULL || slash[1] == '\0' || strlen(slash + 1) > NAME_MAX_OURS)
-		return err_set(why, -EINVAL, "%s: wanted is a path with a file name of at most %d characters", cdb, NAME_MAX_OURS);
+		return err_set(why, -EINVAL, "%s: wanted is a path with a file name of at most %d characters", cdb,
+			NAME_MAX_OURS);
 	(void)snprintf(t->dir_path, sizeof(t->dir_path), "%.*s", n > 0 ? (int)n : 1, cdb);
 	(void)snprintf(t->cdb, sizeof(t->cdb), "%s", cdb);
 	(void)snprintf(t->name, sizeof(t->name), "%s", slash + 1);
 	(void)snprintf(t->new_name, sizeof(t->new_name), "%.*s" NEW_SUFFIX "%d", NAME_MAX_OURS, t->name, (int)t->owner);
-	(void)snprintf(t->temp_name, sizeof(t->temp_name), "%.*s" TEMP_SUFFIX "%d", NAME_MAX_OURS, t->name, (int)t->owner);
+	(void)snprintf(t->temp_name, sizeof(t->temp_name), "%.*s" TEMP_SUFFIX "%d", NAME_MAX_OURS, t->name,
+		(int)t->owner);
 	(void)snprintf(t->list_name, sizeof(t->list_name), "%.*s" LIST_SUFFIX, NAME_MAX_OURS, t->name);
 	(void)snprintf(t->rules, sizeof(t->rules), "%s", cfg->tcprules.rules);
 	(void)snprintf(t->command, sizeof(t->command), "%s", cfg->tcprules.command);

@@ -2,8 +2,9 @@
 /*
  * tcprules_list - CDB.spillway, which says until when each of our denials in a cdb is meant
  *
- * A line a block: prefix, end in seconds since 1970, evidence id or "-".  A rule of tcpserver has no end of its own; this is
- * what `spillway neutral --offline` goes by.  The reader passes over every line that is not just of this form.
+ * A line a block: prefix, end in seconds since 1970, evidence id or "-".  A rule of tcpserver has no end of its own;
+ * this is what `spillway neutral --offline` goes by.  The reader passes over every line that is not just of this
+ * form.
  */
 #ifndef ACTIONS_TCPRULES_LIST_H
 #define ACTIONS_TCPRULES_LIST_H
@@ -19,8 +20,8 @@
 /* Write the line of `b`; returns its length, no NUL behind. */
 size_t tcprules_list_line(const struct block *b, int64_t end_s, char ret[TCPRULES_LIST_LINE_MAX]);
 
-/* Put what is not over at `now`, which is `wall_s` on the wall clock, into `ret`.  Returns the number of lines that were neither
- * a comment nor understood. */
+/* Put what is not over at `now`, which is `wall_s` on the wall clock, into `ret`.  Returns the number of lines that
+ * were neither a comment nor understood. */
 size_t tcprules_list_read(const char *text, size_t n, int64_t wall_s, mono_t now, struct blockset *ret);
 
 #endif

@@ -40,8 +40,8 @@ check(const struct tcprules_swap *s, const struct cdb_view *v, int old_fd)
 	return r < 0 ? r : r == 0 ? -ESTALE : 0;
 }
 
-/* tcpserver turns everybody away when it can't read it; and it must not look older than its rules, though the clock was set
- * back. */
+/* tcpserver turns everybody away when it can't read it; and it must not look older than its rules, though the clock
+ * was set back. */
 static int
 dress(const struct tcprules_swap *s, int fd)
 {
@@ -50,7 +50,8 @@ dress(const struct tcprules_swap *s, int fd)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if ((st.st_uid != s->old->st_uid || st.st_gid != s->old->st_gid) && fchown(fd, s->old->st_uid, s->old->st_gid) < 0)
+	if ((st.st_uid != s->old->st_uid || st.st_gid != s->old->st_gid)
+		&& fchown(fd, s->old->st_uid, s->old->st_gid) < 0)
 		return -errno;
 	if (fchmod(fd, s->old->st_mode & 0777) < 0)
 		return -errno;

@@ -2,8 +2,8 @@
 /*
  * tcprules_swap - a new cdb takes the place of the old one
  *
- * Only when it is whole, when the administrator's part of it is what it was, when it has as many rules of ours as were written,
- * and when nobody has touched the rules or the cdb since they were looked at.
+ * Only when it is whole, when the administrator's part of it is what it was, when it has as many rules of ours as
+ * were written, and when nobody has touched the rules or the cdb since they were looked at.
  */
 #ifndef ACTIONS_TCPRULES_SWAP_H
 #define ACTIONS_TCPRULES_SWAP_H
@@ -25,8 +25,8 @@ struct tcprules_swap {
 	size_t theirs; /* rules of the administrator */
 };
 
-/* Returns 0 (also when the old one is just the same, and stays), -EAGAIN when somebody has touched the files, -EBADMSG when the new
- * one is not whole, -ESTALE when the old one is not made of these rules, or -errno. */
+/* Returns 0 (also when the old one is just the same, and stays), -EAGAIN when somebody has touched the files,
+ * -EBADMSG when the new one is not whole, -ESTALE when the old one is not made of these rules, or -errno. */
 int tcprules_swap(struct tcprules_swap *s);
 
 /* The same file, and not written to since? */

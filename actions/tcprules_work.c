@@ -2,10 +2,11 @@
 /*
  * tcprules_work - rules and list from blocks, in a child
  *
- * The administrator's rules go first, byte for byte, then a line feed in case the last has none, the marker, and ours.  Of two
- * rules for the same address the first one counts, so the administrator's goes before ours; of two that match the longest
- * counts, as ever.  Blocks are said one by one as long as there is room: to join two halves changes no address, but a
- * rule of the administrator that is longer than the whole and no longer than a half would then win where it did not.
+ * The administrator's rules go first, byte for byte, then a line feed in case the last has none, the marker, and
+ * ours.  Of two rules for the same address the first one counts, so the administrator's goes before ours; of two that
+ * match the longest counts, as ever.  Blocks are said one by one as long as there is room: to join two halves changes
+ * no address, but a rule of the administrator that is longer than the whole and no longer than a half would then win
+ * where it did not.
  *
  * The list is written before the cdb takes its place, so it never knows less than what is in force.  What it knows too
  * much was wanted at least.
@@ -106,17 +107,18 @@ put_in_list(const struct tcprules_work *w, const struct block *const *b, size_t 
 	return at;
 }
 
-/* Best effort.  An old list would bring back what was taken out since: then rather none, and `neutral` takes back all. */
+/* Best effort.  An old list would bring back what was taken out since: then rather none, and `neutral` takes back
+ * all. */
 static void
 write_list(const struct tcprules_work *w, const struct gathered *g)
 {
 	size_t head = strlen(TCPRULES_LIST_HEAD), n = g->v4 + g->v6;
-	char *text = malloc(head + n * TCPRULES_LIST_LINE_MAX);
 	int64_t wall = wall_now().ms;
 	int r = -ENOMEM;
 
 	if (n == 0)
 		return; /* removed when the cdb is in place */
+	char *text = malloc(head + n * TCPRULES_LIST_LINE_MAX);
 	if (text != NULL) {
 		memcpy(text, TCPRULES_LIST_HEAD, head);
 		char *end = put_in_list(w, g->block, g->v4, wall, text + head);

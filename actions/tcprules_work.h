@@ -2,8 +2,8 @@
 /*
  * tcprules_work - what the child does before it becomes tcprules
  *
- * To gather and write a hundred thousand rules takes longer than the keeper may be away, so a forked child does it, with the
- * copy of the blocks that the fork gave it.
+ * To gather and write a hundred thousand rules takes longer than the keeper may be away, so a forked child does it,
+ * with the copy of the blocks that the fork gave it.
  */
 #ifndef ACTIONS_TCPRULES_WORK_H
 #define ACTIONS_TCPRULES_WORK_H

@@ -271,7 +271,7 @@ static const char *sort_key;
 static int
 compare(const void *a, const void *b)
 {
-	const json_t *x = json_object_get(*(json_t *const *)a, sort_key), 
+	const json_t *x = json_object_get(*(json_t *const *)a, sort_key),
 		*y = json_object_get(*(json_t *const *)b, sort_key);
 
 	if (json_is_string(x))

@@ -208,5 +208,5 @@ ask_neutral(struct cli *cli, int argc, char **argv)
 	if (cli->offline)
 		return offline_neutral(cli);
 	return ask_and_tell(cli, with_span(cli, json_pack("{s:s}", "command", "neutral")),
-		"neutral: the gate is open, as if spillway were not installed; `spillway force auto` ends this");
+		"neutral: spillway keeps nobody out, as if it were not installed; `spillway force auto` ends this");
 }

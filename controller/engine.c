@@ -487,6 +487,7 @@ static void
 loop(struct engine *e)
 {
 	journal_ask_override(e->journal);
+	journal_end_episodes(e->journal, e->episode.on ? e->episode.id : "", wall_now());
 	engine_change(e, STORE_SERVICE, LEVEL_NORMAL, e->stance.level, "started, version " SPILLWAY_VERSION, "");
 	log_info("engine", "started, version %s, %u qmail home(s), first %s", SPILLWAY_VERSION,
 		e->config.qmail.homes.n, e->config.qmail.homes.s[0]);

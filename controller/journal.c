@@ -2,6 +2,7 @@
 #include "controller/journal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -146,6 +147,15 @@ void
 journal_episode(struct journal *j, const struct store_episode *e)
 {
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_EPISODE_ROW, .u.episode = *e });
+}
+
+void
+journal_end_episodes(struct journal *j, const char *id, wall_t now)
+{
+	struct recorder_message m = { .kind = RECORD_EPISODES_END, .u.episode.ended = now };
+
+	(void)snprintf(m.u.episode.id, sizeof(m.u.episode.id), "%s", id);
+	(void)say(j, &m);
 }
 
 void

@@ -34,6 +34,9 @@ void journal_free(struct journal *j);
 /* Say something; the answer is not waited for. */
 void journal_change(struct journal *j, const struct store_change *c);
 void journal_episode(struct journal *j, const struct store_episode *e);
+
+/* All episodes but that of `id` are over, at `now` at the latest. */
+void journal_end_episodes(struct journal *j, const char *id, wall_t now);
 void journal_offence(struct journal *j, const struct store_offence *o);
 void journal_refusal(struct journal *j, const struct store_refusal *r);
 void journal_limits(struct journal *j, const struct config_store *limits);

@@ -16,8 +16,9 @@ reply_of(const struct engine *e, bool durable, const char *text)
 	char words[STORE_TEXT_MAX + sizeof(undurable)];
 
 	if (durable)
-		return json_pack("{s:b, s:s}", "ok", 1, "level", e->override.set
-			? level_name(e->override.level) : "auto");
+		return json_pack("{s:b, s:s, s:s?}", "ok", 1, "level", e->override.set
+			? level_name(e->override.level) : "auto", "note", engine_is_pinned(e)
+			? "but an operator's control/overloaded keeps the gate closed until it is removed" : NULL);
 	(void)snprintf(words, sizeof(words), "%s%s", undurable, text);
 	return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 111, "error", words);
 }

@@ -226,6 +226,8 @@ write_one(struct store *s, const struct recorder_message *m, struct err *why)
 		return store_add_change(s, &m->u.change, why);
 	case RECORD_EPISODE_ROW:
 		return store_put_episode(s, &m->u.episode, why);
+	case RECORD_EPISODES_END:
+		return store_end_episodes(s, m->u.episode.id, m->u.episode.ended, why);
 	case RECORD_OFFENCE:
 		return store_put_offence(s, &m->u.offence, why);
 	case RECORD_REFUSAL:

@@ -17,6 +17,7 @@
 enum recorder_kind {
 	RECORD_CHANGE,
 	RECORD_EPISODE_ROW,
+	RECORD_EPISODES_END, /* all but u.episode.id, at u.episode.ended */
 	RECORD_OFFENCE,
 	RECORD_REFUSAL,
 	RECORD_OVERRIDE,

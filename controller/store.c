@@ -22,6 +22,7 @@ static const char *const sql[STATEMENTS] = {
 		       " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_EPISODE] = "INSERT OR REPLACE INTO episode (id, began, ended, peak, reason, refused)"
 			" VALUES (?, ?, ?, ?, ?, ?)",
+	[END_EPISODES] = "UPDATE episode SET ended = max(began, ?) WHERE ended = 0 AND id != ?",
 	/* Not "OR REPLACE": an offence that goes on keeps its place among the oldest. */
 	[PUT_OFFENCE] = "INSERT INTO offence (" OFFENCE_COLUMNS ")"
 			" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,"
@@ -87,9 +88,9 @@ static const char schema_3[] =
 	"BEGIN IMMEDIATE;"
 	"CREATE TABLE block (prefix TEXT PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL,"
 	" began INTEGER NOT NULL, until INTEGER NOT NULL, ended INTEGER NOT NULL, until_mono INTEGER NOT NULL,"
-	" boot_id BLOB NOT NULL, length_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, person INTEGER NOT NULL,"
-	" wide INTEGER NOT NULL, n INTEGER NOT NULL, max INTEGER NOT NULL, step INTEGER NOT NULL,"
-	" times INTEGER NOT NULL) WITHOUT ROWID;"
+	" boot_id BLOB NOT NULL, length_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL,"
+	" person INTEGER NOT NULL, wide INTEGER NOT NULL, n INTEGER NOT NULL, max INTEGER NOT NULL,"
+	" step INTEGER NOT NULL, times INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX block_name ON block (name);"
 	"CREATE INDEX block_ended ON block (ended);"
 	"CREATE TABLE allow (entry TEXT PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL) WITHOUT ROWID;"
@@ -410,6 +411,16 @@ store_put_offence(struct store *s, const struct store_offence *o, struct err *wh
 	for (size_t i = 0; i < countof(numbers); i++)
 		(void)sqlite3_bind_int64(st, 8 + (int)i, numbers[i]);
 	store_bind_texts(st, 17, (const char *const[]) { o->ip, o->helo, o->sender, o->recipient, o->user }, 5);
+	return store_finish(s, st, why);
+}
+
+int
+store_end_episodes(struct store *s, const char *id, wall_t ended, struct err *why)
+{
+	sqlite3_stmt *st = s->stmt[END_EPISODES];
+
+	(void)sqlite3_bind_int64(st, 1, ended.ms);
+	store_bind_texts(st, 2, &id, 1);
 	return store_finish(s, st, why);
 }
 

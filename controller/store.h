@@ -144,6 +144,9 @@ int store_commit(struct store *s, struct err *why);
 void store_rollback(struct store *s);
 int store_add_change(struct store *s, const struct store_change *c, struct err *why);
 int store_put_episode(struct store *s, const struct store_episode *e, struct err *why);
+
+/* End all episodes but that of `id` which have not ended: whoever was to do that was killed. */
+int store_end_episodes(struct store *s, const char *id, wall_t ended, struct err *why);
 int store_put_offence(struct store *s, const struct store_offence *o, struct err *why);
 int store_add_refusal(struct store *s, const struct store_refusal *r, struct err *why);
 int store_put_override(struct store *s, const struct store_override *o, struct err *why);

@@ -15,7 +15,7 @@
 #include "lib/array.h"
 #include "plugins/plugin.h"
 
-#define SAY_MS 1000 /* from the decision to the end: two writes, on a machine that is busy */
+#define SAY_MS 300 /* from the decision to the end: two writes, on a machine that is busy */
 
 #ifndef PLUGIN_NO_HANDLERS
 

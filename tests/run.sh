@@ -29,7 +29,7 @@ begin=$(date +%s)
 timeout 900 sh -c "$command" >"$file" 2>&1
 code=$?
 took=$(($(date +%s) - begin))
-passed=$(grep -c "^ok " "$file"); skipped=$(grep -c "^ok .*# SKIP" "$file"); failed=$(grep -c "^not ok " "$file")
+passed=$(grep -c "^ok " "$file"); skipped=$(grep -cE "^(not )?ok .*# SKIP" "$file"); failed=$(grep "^not ok " "$file" | grep -vc "# SKIP")
 if [ "$code" -eq 0 ] && [ "$failed" -eq 0 ] && grep -q "^1\.\.[0-9]" "$file"; then
 	printf "  ok    %-34s %4d tests, %d skipped, %d s\n" "$name" "$passed" "$skipped" "$took"
 else
@@ -40,7 +40,7 @@ fi'
 
 printf '%s\0' "$@" | xargs -0 -n 1 -P "$jobs" sh -c "$one" run
 total=$(cat "$out"/* | grep -c '^ok ')
-skipped=$(cat "$out"/* | grep '^ok .*# SKIP' | sed 's/^ok [0-9]* - //' | sort | uniq -c | sort -rn)
+skipped=$(cat "$out"/* | grep -E '^(not )?ok .*# SKIP' | sed -E 's/^(not )?ok [0-9]* (- )?//' | sort | uniq -c | sort -rn)
 echo "$total tests passed"
 if [ -n "$skipped" ]; then
 	echo "skipped:"

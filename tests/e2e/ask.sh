@@ -41,20 +41,20 @@ ok "the daemon answers" $?
 
 # --- limits ----------------------------------------------------------------------------------------
 
-is "the count is let pass, one more is not" "$(asks --wants ipthrottle --ip 192.0.2.1 --times 8 | tally)" \
+is "the count is let pass, one more is not" "$(asks --wants ipthrottle --ip 203.0.113.101 --times 8 | tally)" \
 	"5 pass, 3 close ipthrottle 421"
-like "what it says" "$(asks --wants ipthrottle --ip 192.0.2.1)" '^close ipthrottle 421 6/5 r[a-z2-9]{8} block$'
-is "another address is another" "$(asks --wants ipthrottle --ip 192.0.2.2 --times 6 | tally)" "5 pass, 1 close ipthrottle 421"
+like "what it says" "$(asks --wants ipthrottle --ip 203.0.113.101)" '^close ipthrottle 421 6/5 r[a-z2-9]{8} block$'
+is "another address is another" "$(asks --wants ipthrottle --ip 203.0.113.102 --times 6 | tally)" "5 pass, 1 close ipthrottle 421"
 is "loopback is refused as well, but never blocked" \
 	"$(asks --wants ipthrottle --ip 127.0.0.1 --times 6 | tail -n 1 | sed 's/ r[a-z2-9]*//')" "close ipthrottle 421 6/5"
-is "an authenticated user is not refused for an address" "$(asks --wants ipthrottle --ip 192.0.2.1 --user alice --times 9 | tally)" \
+is "an authenticated user is not refused for an address" "$(asks --wants ipthrottle --ip 203.0.113.101 --user alice --times 9 | tally)" \
 	"9 pass"
-is "... nor is a relay client" "$(asks --wants ipthrottle,rcptthrottle --ip 192.0.2.1 --own --times 9 | tally)" "9 pass"
-is "a user is counted by name" "$(asks --wants userthrottle --stage mail --ip 192.0.2.1 --user bob --times 6 | tally)" \
+is "... nor is a relay client" "$(asks --wants ipthrottle,rcptthrottle --ip 203.0.113.101 --own --times 9 | tally)" "9 pass"
+is "a user is counted by name" "$(asks --wants userthrottle --stage mail --ip 203.0.113.101 --user bob --times 6 | tally)" \
 	"4 pass, 2 close userthrottle 421"
 is "... wherever it comes from" "$(asks --wants userthrottle --stage mail --ip 192.0.2.200 --user bob | tally)" \
 	"1 close userthrottle 421"
-is "the class of the stage goes first" "$(asks --wants ipthrottle --stage mail --ip 192.0.2.1 --times 4 | tally)" \
+is "the class of the stage goes first" "$(asks --wants ipthrottle --stage mail --ip 203.0.113.101 --times 4 | tally)" \
 	"3 pass, 1 close ipthrottle 421"
 is "a prefix, and an exception" "$(asks --wants ipthrottle --ip 192.0.2.70 --times 3 | tally), $(
 	asks --wants ipthrottle --ip 192.0.2.99 --times 9 | tally)" "2 pass, 1 close ipthrottle 421, 9 pass"
@@ -123,15 +123,15 @@ hold() { # ADDRESS: a process that holds a connection, until it is killed; $answ
 held_is() {
 	[ "$(status held now)" = "$1" ]
 }
-hold 192.0.2.1
+hold 203.0.113.103
 first=$answer
-hold 192.0.2.1
+hold 203.0.113.103
 is "two connections are held" "$first, $answer" "pass, pass"
-hold 192.0.2.2
+hold 203.0.113.102
 first=$holder
-hold 192.0.2.1
+hold 203.0.113.103
 like "a third is refused" "$answer" '^close concurrency 421 3/2 r[a-z2-9]{8} block$'
-hold 192.0.2.2
+hold 203.0.113.102
 is "another address is not" "$answer" "pass"
 for n in 1 2 3; do
 	hold 198.51.100.1
@@ -139,12 +139,12 @@ for n in 1 2 3; do
 done
 held_is 4
 ok "four are held" $?
-hold 192.0.2.2
+hold 203.0.113.102
 like "the other address has two now" "$answer" '^close concurrency 421 3/2'
 kill "$first"
 wait_for 2000 held_is 3
 ok "one of them ends" $?
-hold 192.0.2.2
+hold 203.0.113.102
 is "... and its place is free" "$answer" "pass"
 
 # --- sleepers --------------------------------------------------------------------------------------

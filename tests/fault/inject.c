@@ -49,6 +49,7 @@ static struct {
 	bool shorten, kill;
 	long delay_ms;
 	int count; /* descriptor, -1: none */
+	const char *count_path;
 	long seen;
 } fi;
 
@@ -60,11 +61,19 @@ number(const char *name, long otherwise)
 	return s != NULL ? strtol(s, NULL, 10) : otherwise;
 }
 
+static void
+open_count(void)
+{
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, fi.count_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+
+	fi.count = fcntl(fd, F_DUPFD_CLOEXEC, COUNT_FD);
+	(void)syscall(SYS_close, fd);
+}
+
 static void __attribute__((constructor))
 init(void)
 {
-	const char *count = getenv("FI_COUNT");
-
+	fi.count_path = getenv("FI_COUNT");
 	fi.calls = getenv("FI_CALL");
 	if (fi.calls == NULL)
 		return;
@@ -80,12 +89,8 @@ init(void)
 	fi.kill = number("FI_KILL", 0) != 0;
 	fi.delay_ms = number("FI_DELAY_MS", 0);
 	fi.count = -1;
-	if (count != NULL) {
-		int fd = (int)syscall(SYS_openat, AT_FDCWD, count, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-
-		fi.count = fcntl(fd, F_DUPFD_CLOEXEC, COUNT_FD);
-		(void)syscall(SYS_close, fd);
-	}
+	if (fi.count_path != NULL)
+		open_count();
 	fi.on = true;
 }
 
@@ -149,6 +154,10 @@ note(const char *call)
 
 	get_comm(comm);
 	int n = snprintf(line, sizeof(line), "%s %s\n", comm, call);
+	if (syscall(SYS_write, fi.count, line, (size_t)n) >= 0 || errno != EBADF)
+		return;
+	/* The program has closed all descriptors that it does not know, as a child of the keeper does. */
+	open_count();
 	(void)!syscall(SYS_write, fi.count, line, (size_t)n);
 }
 

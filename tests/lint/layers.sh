@@ -70,7 +70,7 @@ ok "blocks and what it is made of are pure" "$(for part in blocks protect offenc
 	grep -vE '^(prefixmap|protect|offences|budget|ip)_[a-z0-9_]+ ')"
 # O3: each of their handlers sets a flag, wakes the loop, or ends the process; who adds one shall look at those first.
 ok "signals are handled in known places" "$(nm -u -A "$B"/*/*.o "$B"/plugin/*/*.o | grep -E ' (signal|sigaction)$' |
-	grep -vE '/(controller/(engine|recorder|spillwayd|doctor|doctor_plugins)|plugins/guard)\.o:')"
+	grep -vE '/(controller/(engine|recorder|spillwayd|doctor|doctor_plugins)|lib/child|plugins/guard)\.o:')"
 ok "only the store uses SQLite" "$(nm -u -A "$B"/*/*.o | grep ' sqlite3_' | grep -vE 'controller/store(_[a-z]+)?\.o:')"
 ok "only the store includes sqlite3.h" "$(grep -l 'sqlite3\.h' ./*/*.[ch] | grep -vE 'controller/store(_[a-z]+)?\.[ch]')"
 ok "only the readers of configurations include libconfig.h" \

@@ -45,6 +45,14 @@ limit(const char *name, const char *pattern, int64_t window_ms, int64_t count)
 	l->count = count;
 }
 
+static void
+on_stored_block(const struct store_block *b, const struct store_allow *a, void *arg)
+{
+	(void)b;
+	(void)a;
+	(void)arg;
+}
+
 static int
 make(void **state)
 {
@@ -63,11 +71,15 @@ make(void **state)
 	e.turn = (struct turn) { .known = true, .now = { 1000000 } };
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line), 0);
 	assert_int_equal(setsockopt(line[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-	assert_int_equal(journal_new(e.base, line[0], on_done, on_override, &e, &e.journal), 0);
+	assert_int_equal(journal_new(e.base, line[0], on_done, on_override, on_stored_block, &e, &e.journal), 0);
 	old_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	log_fd = open(kit_path(path, tree, "log"), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	assert_true(dup2(log_fd, STDERR_FILENO) >= 0);
-	return limits_open(&e, &why);
+	(void)snprintf(e.config.service.state_dir, sizeof(e.config.service.state_dir), "%.199s", tree);
+	assert_int_equal(blocking_open(&e, &why), 0);
+	while (recv(line[1], &(struct recorder_message) { 0 }, sizeof(struct recorder_message), MSG_DONTWAIT) > 0)
+		; /* what it asks for at the start */
+	return limits_open(&e, -1, &why);
 }
 
 static int
@@ -75,6 +87,7 @@ unmake(void **state)
 {
 	(void)state;
 	limits_close(&e);
+	blocking_close(&e);
 	journal_free(e.journal);
 	event_base_free(e.base);
 	(void)dup2(old_stderr, STDERR_FILENO);
@@ -177,10 +190,10 @@ limits_refusal_has_its_evidence(void **state)
 	struct ask_answer a;
 
 	(void)state;
-	a = ask("192.0.2.1");
+	a = ask("203.0.113.101");
 	assert_int_equal(a.verdict, VERDICT_PASS);
 	assert_string_equal(a.id, "");
-	a = ask("192.0.2.1");
+	a = ask("203.0.113.101");
 	assert_int_equal(a.verdict, VERDICT_CLOSE);
 	assert_int_equal(a.code, 421);
 	assert_int_equal(a.n, 2);
@@ -195,7 +208,7 @@ limits_refusal_has_its_evidence(void **state)
 	assert_string_equal(told.last.id, a.id);
 	assert_string_equal(told.last.class, "ip");
 	assert_string_equal(told.last.pattern, "*");
-	assert_string_equal(told.last.value, "192.0.2.1");
+	assert_string_equal(told.last.value, "203.0.113.101");
 	assert_string_equal(told.last.helo, "he\\x0alo");
 	assert_int_equal(told.last.window_ms, 10000);
 	assert_int_equal(told.last.refused, 1);
@@ -214,10 +227,10 @@ limits_offender_that_goes_on_two_lines(void **state)
 	char id[ASK_ID_MAX];
 
 	(void)state;
-	(void)ask("192.0.2.1");
-	(void)snprintf(id, sizeof(id), "%s", ask("192.0.2.1").id);
+	(void)ask("203.0.113.101");
+	(void)snprintf(id, sizeof(id), "%s", ask("203.0.113.101").id);
 	for (int i = 0; i < 3000; i++) { /* half a minute */
-		assert_string_equal(ask("192.0.2.1").id, id);
+		assert_string_equal(ask("203.0.113.101").id, id);
 		pass_ms(10);
 	}
 	assert_int_equal(lines(), 1);
@@ -231,8 +244,8 @@ limits_offender_that_goes_on_two_lines(void **state)
 	assert_int_equal(lines(), 2);
 	assert_non_null(strstr(logged(), "over; 3001 refused"));
 	/* Back again: another offence. */
-	(void)ask("192.0.2.1");
-	assert_string_not_equal(ask("192.0.2.1").id, id);
+	(void)ask("203.0.113.101");
+	assert_string_not_equal(ask("203.0.113.101").id, id);
 }
 
 static void
@@ -249,7 +262,7 @@ static void
 limits_user_over_a_limit_is_named(void **state)
 {
 	(void)state;
-	(void)ask_for("192.0.2.1", "al\"ice", STAGE_RCPT);
+	(void)ask_for("203.0.113.101", "al\"ice", STAGE_RCPT);
 	struct ask_answer a = ask_for("192.0.2.7", "al\"ice", STAGE_RCPT);
 	assert_int_equal(a.verdict, VERDICT_REFUSE);
 	assert_int_equal(a.check, CHECK_USERTHROTTLE);
@@ -304,20 +317,20 @@ limits_reloaded_classes_are_found_again(void **state)
 	struct rate_cfg before = e.config.limits;
 
 	(void)state;
-	(void)ask("192.0.2.1");
+	(void)ask("203.0.113.101");
 	memset(&e.config.limits, 0, sizeof(e.config.limits));
 	limit("other", "*", 5000, 0);
 	limit("ip", "*", 10000, 1); /* the same limit, elsewhere */
 	limits_configure(&e);
-	assert_int_equal(ask("192.0.2.1").verdict, VERDICT_CLOSE);
+	assert_int_equal(ask("203.0.113.101").verdict, VERDICT_CLOSE);
 	memset(&e.config.limits, 0, sizeof(e.config.limits)); /* borrowed by nobody */
-	assert_int_equal(ask("192.0.2.1").verdict, VERDICT_CLOSE);
+	assert_int_equal(ask("203.0.113.101").verdict, VERDICT_CLOSE);
 	limits_configure(&e);
-	assert_int_equal(ask("192.0.2.1").verdict, VERDICT_PASS);
+	assert_int_equal(ask("203.0.113.101").verdict, VERDICT_PASS);
 	e.config.limits = before;
 	limits_configure(&e);
-	(void)ask("192.0.2.1");
-	assert_int_equal(ask("192.0.2.1").verdict, VERDICT_CLOSE);
+	(void)ask("203.0.113.101");
+	assert_int_equal(ask("203.0.113.101").verdict, VERDICT_CLOSE);
 }
 
 static void
