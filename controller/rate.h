@@ -11,7 +11,8 @@
  * Modes of a class
  *	window	the exact sliding window.  A mark counts for window_ms: at `now` those with
  *		now - mark < window_ms.  Refused marks count too: who goes on hammering stays refused.  The newest
- *		count + 1 marks are kept, which makes the verdict exact; the n of an answer is exact up to count + 1 and stays there.
+ *		count + 1 marks are kept, which makes the verdict exact; the n of an answer is exact up to
+ *		count + 1 and stays there.
  *	leaky	the same, but a mark that is refused is not kept: one gets in again as soon as the oldest is out.
  *	gcra	a token bucket: `count` at once, then one every window_ms / count (the generic cell rate
  *		algorithm, ITU-T I.371).  Refused marks do not count.  n is the level of the bucket, rounded up.
