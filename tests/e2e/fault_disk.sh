@@ -215,7 +215,7 @@ if command -v prlimit >/dev/null; then
 	ok "D2: without the limit strangers wait" $?
 	logged 'well again .cannot publish the state: File too large'
 	ok "D2: ... it was logged, as far as the log could grow" $?
-	wait_for 12000 durable
+	wait_for 40000 durable
 	ok "D2: ... and the word is durable" $?
 	is "D2: SIGXFSZ killed nobody" "$(child_of engine) $(child_of recorder)" "$engine $recorder"
 else
