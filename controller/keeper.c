@@ -383,6 +383,8 @@ stop(struct keeper *k)
 	(void)unlinkat(k->setup->run_dir, STATE_FILE, 0); /* its lease would end it anyway */
 	kid_stop(&k->recorder, STOP_RECORDER_MS);
 	blocker_free(k->blocker);
+	for (size_t i = 0; i < k->effectors; i++)
+		k->effector[i].ops->free(k->effector[i].ctx);
 }
 
 static int
