@@ -15,7 +15,11 @@
 #include "lib/array.h"
 #include "plugins/plugin.h"
 
+#ifdef PLUGIN_NO_HANDLERS
+#define SAY_MS PLUGIN_DEADLINE_MS
+#else
 #define SAY_MS 300 /* from the decision to the end: two writes, on a machine that is busy */
+#endif
 
 #ifndef PLUGIN_NO_HANDLERS
 

@@ -38,6 +38,18 @@ cleanup() {
 	done
 	cd / && rm -rf "$work"
 }
+
+# End one of $started now, and forget it: by the end of a long test its number may be somebody else's.
+end_started() { # PID
+	kill -CONT "$1" 2>/dev/null
+	kill "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+	rest=''
+	for p in $started; do
+		[ "$p" = "$1" ] || rest="$rest $p"
+	done
+	started=$rest
+}
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 

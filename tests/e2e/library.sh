@@ -68,7 +68,7 @@ is 'its version' "$(pkg-config --modversion spillway)" "$(sed -n 's/.*SPILLWAY_V
 
 asked=''
 answers() { # [options of asked]
-	[ -z "$asked" ] || { kill -CONT "$asked"; kill "$asked"; wait "$asked"; } 2>/dev/null
+	[ -z "$asked" ] || end_started "$asked"
 	rm -f "$run"/*.sock
 	"$bin/asked" "$run" "$@" >"$work/asked" &
 	asked=$!
@@ -89,8 +89,8 @@ for program in often often-static; do
 	is "$program: too often" "$(often $program | paste -sd '|' -)" '1 11/10|1'
 	answers --line '2 Class not found: ip'
 	is "$program: no such class" "$(often $program | paste -sd '|' -)" '2 Class not found: ip|2'
-	kill "$asked"
-	wait "$asked" 2>/dev/null
+	end_started "$asked"
+	asked=''
 	is "$program: nobody there is 2, not 1" "$(often $program | paste -sd '|' -)" "can't ask: Connection refused|2"
 	rm -f "$run/rate.sock"
 	is "$program: nor was there ever" "$(often $program | paste -sd '|' -)" "can't ask: No such file or directory|2"

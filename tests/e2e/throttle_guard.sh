@@ -17,9 +17,9 @@ done
 for name in IPSVDIR TARPITCOUNT TARPITDELAY SMTPHELOHOST SMTPRCPTTO SMTPRCPTCOUNTALL TCPREMOTEHOST; do
 	unset "$name"
 done
-instrumented=''
+instrumented='' patience=300
 if grep -qE '__asan_init|__gcov_init' "$B/spillway-plugin"; then
-	instrumented='this build leaves the handlers out'
+	instrumented='this build leaves the handlers out' patience=3000
 fi
 export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 
@@ -33,7 +33,7 @@ state() {
 
 asked=''
 engine() { # [options of asked]
-	[ -z "$asked" ] || { kill -CONT "$asked"; kill "$asked"; wait "$asked"; } 2>/dev/null
+	[ -z "$asked" ] || end_started "$asked"
 	rm -f "$run"/*.sock
 	"$bin/asked" "$run" "$@" >>"$work/asked" &
 	asked=$!
@@ -92,12 +92,12 @@ for flags in '--check 77' '--check concurrency' '--check overload' '--check tarp
 	is "Q5: an answer with $flags: it passes" "$(spp -- plugins/ipthrottle)" "$passed"
 done
 engine --how silent
-passes_in 'Q5: an engine that never answers' spillway-rcpt 140 300
+passes_in 'Q5: an engine that never answers' spillway-rcpt 140 $patience
 engine --wait 60000
-passes_in 'Q5: an engine that takes its time' ipthrottle 140 300
+passes_in 'Q5: an engine that takes its time' ipthrottle 140 $patience
 engine --verdict close --check ipthrottle
 kill -STOP "$asked"
-passes_in 'Q14: an engine that is stopped' ipthrottle 140 300
+passes_in 'Q14: an engine that is stopped' ipthrottle 140 $patience
 is 'Q14: it is logged, once' "$(spp -- plugins/spillway-rcpt; logged)" "$passed
 concurrency: pid N - $cant"
 n=0
@@ -116,7 +116,8 @@ refuses() {
 wait_for 5000 refuses
 ok 'Q14: it goes on, and so do we' $?
 kill -9 "$asked"
-wait "$asked" 2>/dev/null
+end_started "$asked"
+asked=''
 passes_in 'Q14: killed, its sockets still there' ipthrottle 0 140
 rm -f "$run"/*.sock
 passes_in 'Q14: no socket' ipthrottle 0 140

@@ -69,13 +69,14 @@ stub_start(struct asked_plan plan)
 	plan.to = fopen(kit_path(path, tree, "told"), "w");
 	assert_non_null(plan.to);
 	assert_int_equal(asked_open(&a, tree, &plan), 0);
-	stub = fork();
-	assert_true(stub >= 0);
-	if (stub == 0) {
+	pid_t pid = fork();
+	assert_true(pid >= 0); /* before it is anybody's to kill */
+	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			asked_turn(&a);
 	}
+	stub = pid;
 	assert_int_equal(close(a.ask), 0);
 	assert_int_equal(close(a.rate), 0);
 	assert_int_equal(fclose(plan.to), 0);
