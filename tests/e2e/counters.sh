@@ -45,6 +45,7 @@ settle() { # said, and written
 }
 
 make_home --plain
+ln -s "$B/spillway-plugin" "$home/plugins/ipthrottle"
 make_conf <<'E2'
 limits : {
 	ip: ( ("10.0.0.*", 3600, 20), ("*", 600, 5) );
@@ -107,6 +108,22 @@ like "... of the last second, what was written" "$(peek ip 10.0.0.1)" '^1[123]/2
 is "... nobody is refused who was not: the next is the sixth" \
 	"$(spillway rate ip 192.0.2.88 2>&1) $(spillway rate ip 192.0.2.99 2>&1)" "1 6/5 0 1/5"
 is "... another user still is not" "$(peek user jane) $(peek mail jane)" "0/3 0/4"
+
+# --- plugins count in a table of their own ---
+
+client=192.0.2.55
+i=0
+while [ $i -lt 6 ]; do
+	answer=$(stranger ipthrottle)
+	i=$((i + 1))
+done
+like "the plugin refuses the sixth of 192.0.2.55" "$answer" '^421 Too many connections'
+is "... clients of rater know nothing of it" "$(peek ip 192.0.2.55)" "0/5"
+settle
+kill_all
+start_loaded
+like "all killed: the plugin refuses the seventh" "$(stranger ipthrottle)" '^421 Too many connections'
+is "... nobody else, and clients still know nothing" "$(client=192.0.2.56 stranger ipthrottle) $(peek ip 192.0.2.55)" "pass 0/5"
 
 # --- with other limits ---
 
