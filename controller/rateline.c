@@ -62,6 +62,10 @@ put_number(char *at, int64_t v)
 
 	if (v < 0)
 		*at++ = '-';
+	if (rest < 10) { /* most are */
+		*at++ = (char)('0' + rest);
+		return at;
+	}
 	do {
 		digits[n++] = (char)('0' + rest % 10);
 		rest /= 10;
