@@ -317,7 +317,8 @@ run_tmr(struct engine *e, char *word[WORDS_MAX], struct evbuffer *out)
 
 	(void)word;
 	say(out, "%-38s %s\n-------------------------------------- ------------\n", "timer", "due in");
-	say_due(out, "level and gate are decided again", mono_since(now, e->stance.next));
+	say_due(out, "level and gate are decided again", mono_since(now, e->next_decide));
+	say_due(out, "counters that are out are looked for", mono_since(now, e->limits.next_step));
 	say_due(out, "the state is published again", mono_since(now, e->next_publish));
 	say_due(out, "the keeper is told again", mono_since(now, e->next_order));
 	if (e->override.set)
