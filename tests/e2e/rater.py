@@ -8,7 +8,7 @@
 #   rater.py noise ADDRESS N SEED  N connections with gibberish; most leave without reading
 #   rater.py burst ADDRESS N       one connection asks N times without reading, then reads all; print how many answers came
 #
-# ADDRESS is a port on this host, or the path of a socket.
+# ADDRESS is a port on this host, HOST:PORT, or the path of a socket.
 
 import random
 import socket
@@ -22,7 +22,8 @@ def connect(address):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         s.connect(address)
     else:
-        s = socket.create_connection(("127.0.0.1", int(address)))
+        host, _, port = address.rpartition(":")
+        s = socket.create_connection((host or "127.0.0.1", int(port)))
     s.settimeout(20)
     return s
 
@@ -43,7 +44,10 @@ def say(address, pause="0"):
     s = connect(address)
     text = sys.stdin.buffer.read()
     for piece in text.splitlines(keepends=True) if float(pause) > 0 else [text]:
-        s.sendall(piece)
+        try:
+            s.sendall(piece)
+        except OSError:
+            break
         time.sleep(float(pause))
     sys.stdout.buffer.write(read_all(s))
 

@@ -253,7 +253,19 @@ is "it is the same engine" "$(child_of engine)" "$engine"
 within "no memory lost, KiB" $(($(memory_of "$engine") - memory)) -100000 $slack
 is "no descriptor lost" "$(files_of "$engine")" "$files"
 is "the level has not changed" "$(field level)" normal
-is "nobody is blocked or refused for it" "$(field refused)" 0
+is "nobody is refused for it" "$(field refused)" 0
+is "nothing of it counts for plugins" "$(spillway limits --json | json counted plugins marks)" 0
+
+# --- who may use the control port ---
+
+stop_daemon
+sed -i 's/control_address: "127.0.0.1"/control_address: "0.0.0.0"/' "$conf"
+start_daemon
+engine=$(child_of engine)
+ip address add 198.51.100.1/32 dev lo
+like "telnet: from this host, by its loopback address" "$(printf 'uptime\nexit\n' | py say $shell | tail -n 1)" '^Ok$'
+is "telnet: by another address" "$(printf 'uptime\nexit\n' | py say 198.51.100.1:$shell)" ""
+like "telnet: ... is logged" "$(cat "$work/daemon.log")" '^warning: shell: the control port serves this host alone'
 
 # --- without a daemon ---
 
