@@ -35,7 +35,9 @@ if [ "$code" -eq 0 ] && [ "$failed" -eq 0 ] && grep -q "^1\.\.[0-9]" "$file"; th
 else
 	printf "  FAIL  %-34s %4d failed, exit code %d, %d s\n" "$name" "$failed" "$code" "$took"
 	echo "$name" >>"$out/.failed"
-	sed "s/^/        /" "$file" | grep -v "^        ok " | tail -n 60
+	grep -A 5 "^not ok " "$file" | grep -v "^ok " | head -n 60 | sed "s/^/        /"
+	echo "        the end of it:"
+	grep -v "^ok " "$file" | tail -n 30 | sed "s/^/        /"
 fi'
 
 printf '%s\0' "$@" | xargs -0 -n 1 -P "$jobs" sh -c "$one" run

@@ -236,7 +236,7 @@ hostile() { # NAME VAR,... PLUGIN REPLY WORDS-OF-THE-LOG (an extended regular ex
 	sed -n 's/^other: /# &/p' "$work/many"
 	within "$1: replies" "$(sed -n 's/^replies: //p' "$work/many")" $((runs * 95 / 100)) "$runs"
 	is "$1: the log says that, nothing else" "$(grep -cvE "^[a-z]+: pid [0-9]+ - ($5|$cant)\$" "$work/log")" 0
-	within "$1: lines in it" "$(wc -l <"$work/log")" $((runs * 95 / 100)) "$runs"
+	within "$1: lines in it" "$(wc -l <"$work/log")" $((runs * 95 / 100)) $((runs + $(sed -n 's/^late: //p' "$work/many")))
 }
 vars=SMTPMAILFROM,SMTPHELOHOST,SMTPRCPTTO,TCPREMOTEHOST,TCPREMOTEINFO,TCPREMOTEPORT,SMTPRCPTCOUNT,SMTPAUTHMETHOD
 runs=$((texts * (8 * in_each + 1)))
