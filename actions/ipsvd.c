@@ -139,7 +139,10 @@ take_seen(struct ipsvd *x, mono_t now)
 
 	x->seen = *seen;
 	x->fit = fit;
-	x->counted &= !anew;
+	if (anew) {
+		x->counted = false;
+		x->ends.next_ms = now.ms; /* counts what can be expressed now */
+	}
 	if (anew && fit != FIT_NONE)
 		ipsvd_call_for_run(x, now);
 }
@@ -261,7 +264,7 @@ tell_note(const struct ipsvd *x, struct err *ret)
 			x->seen.uid, x->path);
 	else if (x->skipped > 0)
 		(void)err_set(ret, 0,
-			"%zu blocks can't be instruction files: IPv6, networks beyond /8, or throttle without -C",
+			"%zu blocks can't be instruction files: IPv6, all of IPv4, or throttle without -C",
 			x->skipped);
 }
 

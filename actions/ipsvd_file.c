@@ -254,14 +254,15 @@ static int
 disk_create(int dir, const char *name, struct ipsvd_key k, const struct ipsvd_file *f)
 {
 	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_ISVTX | S_IWUSR);
+	struct stat st;
 
 	if (fd < 0)
 		return -errno;
 	int r = fill(fd, k, f);
 	if (close(fd) < 0 && r == 0)
 		r = -errno;
-	if (r < 0)
-		(void)unlinkat(dir, name, 0); /* what stays is known by its sticky bit */
+	if (r < 0 && look(dir, name, k, &st) == IPSVD_UNFINISHED)
+		(void)unlinkat(dir, name, 0); /* if it stays it is known by its sticky bit */
 	return r;
 }
 
@@ -323,6 +324,19 @@ nowhere_remove(int dir, const char *name)
 const struct ipsvd_writer ipsvd_disk = { disk_create, disk_set_time, disk_remove };
 const struct ipsvd_writer ipsvd_nowhere = { nowhere_create, nowhere_set_time, nowhere_remove };
 
+/* Nothing comes between the look and the deed but what nobody can help. */
+static int
+drop(const struct ipsvd_writer *w, int dir, const char *name, struct ipsvd_key k)
+{
+	struct stat st;
+	int owner = look(dir, name, k, &st);
+
+	if (owner != IPSVD_OURS && owner != IPSVD_UNFINISHED)
+		return owner;
+	int r = w->remove(dir, name);
+	return r < 0 ? r : owner;
+}
+
 /* What is there instead of a fresh file.  Returns as ipsvd_put(), or -EEXIST: it has been cleared away, or was gone. */
 static int
 settle(const struct ipsvd_writer *w, int dir, const char *name, struct ipsvd_key k, const struct ipsvd_file *want)
@@ -337,10 +351,11 @@ settle(const struct ipsvd_writer *w, int dir, const char *name, struct ipsvd_key
 
 		return r == 0 ? IPSVD_OURS : r == -ENOENT || r == -ESTALE ? -EEXIST : r;
 	}
-	if (owner == IPSVD_OURS && has_time(&st, want->atime_s) && is_of_kind(dir, name, &st, want->accept, want->id))
+	if (owner == IPSVD_OURS && has_time(&st, want->atime_s)
+		&& is_of_kind(dir, name, &st, want->accept, want->id))
 		return IPSVD_OURS;
-	int r = owner == IPSVD_NONE ? 0 : w->remove(dir, name);
-	return r < 0 ? r : -EEXIST;
+	owner = drop(w, dir, name, k); /* looks again: reading it took its time */
+	return owner < 0 || owner == IPSVD_FOREIGN ? owner : -EEXIST;
 }
 
 int
@@ -366,12 +381,7 @@ int
 ipsvd_drop(const struct ipsvd_writer *w, int dir, struct ipsvd_key k)
 {
 	char name[IPSVD_NAME_MAX];
-	struct stat st;
 
 	ipsvd_name(k, name);
-	int owner = look(dir, name, k, &st);
-	if (owner != IPSVD_OURS && owner != IPSVD_UNFINISHED)
-		return owner;
-	int r = w->remove(dir, name);
-	return r < 0 ? r : owner;
+	return drop(w, dir, name, k);
 }
