@@ -16,7 +16,9 @@
 
 struct protected {
 	size_t n;
-	struct ip_prefix p[BLOCK_PROTECTED_MAX + 2]; /* sorted; none contains another */
+	struct {
+		struct ip first, last;
+	} range[BLOCK_PROTECTED_MAX + 2]; /* sorted; none overlaps another */
 };
 
 void protected_set(struct protected *ret, const struct block_cfg *cfg);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* By hand, not by printf: 100,000 of them are written while somebody waits to be rid of an attacker. */
 #include "actions/rule.h"
 
 #include <string.h>
+
+#include "actions/digits.h"
 
 #define V4_BITS 96 /* before an IPv4 address */
 #define V4_LEAST (V4_BITS + 8) /* wider than that nobody means */
@@ -81,18 +82,6 @@ put_text(char *at, const char *s, size_t n)
 	return at + n;
 }
 
-/* 0..255 */
-static char *
-put_number(char *at, unsigned v)
-{
-	if (v >= 100)
-		*at++ = (char)('0' + v / 100);
-	if (v >= 10)
-		*at++ = (char)('0' + v / 10 % 10);
-	*at++ = (char)('0' + v % 10);
-	return at;
-}
-
 /* Without leading zeros. */
 static char *
 put_group(char *at, unsigned v)
@@ -109,14 +98,14 @@ put_v4(char *at, const struct ip_prefix *p)
 	const uint8_t *b = p->ip.b + 12;
 
 	for (unsigned i = 0; i < whole; i++) {
-		at = put_number(at, b[i]);
+		at = digits_put_octet(at, b[i]);
 		if (i < 3)
 			*at++ = '.';
 	}
 	if (rest != 0) {
-		at = put_number(at, b[whole]);
+		at = digits_put_octet(at, b[whole]);
 		*at++ = '-';
-		at = put_number(at, b[whole] + (1u << (8 - rest)) - 1);
+		at = digits_put_octet(at, b[whole] + (1u << (8 - rest)) - 1);
 		if (whole < 3)
 			*at++ = '.';
 	}

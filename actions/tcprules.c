@@ -28,6 +28,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "actions/block.h"
@@ -72,7 +73,7 @@ struct tcprules {
 	pid_t owner; /* who may do more with this than free it */
 
 	/* the world, as seen last */
-	int dir, poll, notify;
+	int dir, poll, notify, timer;
 	struct stat seen_rules, seen_cdb; /* st_ino 0: not there */
 	struct stat rules_before, cdb_before; /* when the child began */
 	struct stat ours, ours_rules; /* the cdb that we put in place or found right last, and its rules */
@@ -92,6 +93,7 @@ struct tcprules {
 	mono_t next, next_end;
 	mono_t began, compiled; /* the child; the last that compiled; 0: never */
 	int64_t took_ms;
+	int64_t armed_ms; /* for when `timer` is set; 0: it is not */
 	size_t in_force, unsaid, refused, over;
 	struct block_status status;
 };
@@ -444,6 +446,8 @@ tcprules_free(void *ctx)
 		(void)close(t->dir);
 	if (t->notify >= 0)
 		(void)close(t->notify);
+	if (t->timer >= 0)
+		(void)close(t->timer);
 	if (t->poll >= 0)
 		(void)close(t->poll);
 	free(t);
@@ -470,16 +474,19 @@ set_names(struct tcprules *t, const struct block_cfg *cfg, struct err *why)
 	return 0;
 }
 
-/* Without either of them we look once a second. */
+/* What of it can't be had only makes us slower: step() comes once a second. */
 static void
 open_watch(struct tcprules *t)
 {
 	struct epoll_event e = { .events = EPOLLIN };
 
 	t->notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	t->timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	t->poll = epoll_create1(EPOLL_CLOEXEC);
-	if (t->notify >= 0 && t->poll >= 0)
+	if (t->notify >= 0)
 		(void)epoll_ctl(t->poll, EPOLL_CTL_ADD, t->notify, &e);
+	if (t->timer >= 0)
+		(void)epoll_ctl(t->poll, EPOLL_CTL_ADD, t->timer, &e);
 }
 
 static int
@@ -491,7 +498,7 @@ tcprules_init(const struct block_cfg *cfg, void **ret_ctx, struct err *why)
 	if (t == NULL)
 		return err_sys(why, -ENOMEM, "tcprules");
 	t->owner = getpid();
-	t->dir = t->notify = t->poll = -1;
+	t->dir = t->notify = t->timer = t->poll = -1;
 	t->dry_run = cfg->dry_run;
 	t->widen = cfg->tcprules.widen;
 	t->max_rules = cfg->tcprules.max_rules > 0 ? (size_t)cfg->tcprules.max_rules : RULES_MAX_DEFAULT;
@@ -549,6 +556,53 @@ gap(const struct tcprules *t)
 	return ms < GAP_MS ? GAP_MS : ms > GAP_MAX_MS ? GAP_MAX_MS : ms;
 }
 
+/* When step() has something to do, if nobody and no child wakes us before; INT64_MAX: never. */
+static int64_t
+next_ms(const struct tcprules *t)
+{
+	int64_t may = t->compiled.ms != 0 ? t->compiled.ms + gap(t) : 0;
+
+	if (t->child.pid != 0)
+		return INT64_MAX;
+	if (!t->due)
+		return t->next_end.ms;
+	return may > t->next.ms ? may : t->next.ms;
+}
+
+static void
+arm(struct tcprules *t, mono_t now)
+{
+	int64_t at = next_ms(t), left = at - now.ms > 1 ? at - now.ms : 1;
+	struct itimerspec spec = { .it_value = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 } };
+	uint64_t times;
+
+	if (t->timer < 0)
+		return;
+	bool rang = read(t->timer, &times, sizeof(times)) == sizeof(times);
+	if (at == INT64_MAX) {
+		at = 0;
+		spec = (struct itimerspec) { .it_value = { 0 } };
+	}
+	if (at != t->armed_ms || (rang && at != 0))
+		(void)timerfd_settime(t->timer, 0, &spec, NULL);
+	t->armed_ms = at;
+}
+
+static void
+go_on(struct tcprules *t, const struct blockset *want, mono_t now)
+{
+	if (t->child.pid != 0)
+		tend_child(t, now);
+	if (t->child.pid != 0)
+		return;
+	if (t->due && now.ms >= next_ms(t)) {
+		if (look(t, now))
+			start(t, t->ipv6 == UNKNOWN ? TCPRULES_PROBE : TCPRULES_COMPILE, want, now);
+	} else if (t->list_due && t->in_force > 0 && t->dir >= 0) {
+		start(t, TCPRULES_LIST, want, now);
+	}
+}
+
 static void
 tcprules_step(void *ctx, const struct blockset *want, mono_t now)
 {
@@ -559,16 +613,8 @@ tcprules_step(void *ctx, const struct blockset *want, mono_t now)
 		t->next_end.ms = INT64_MAX;
 		t->due = true;
 	}
-	if (t->child.pid != 0)
-		tend_child(t, now);
-	if (t->child.pid != 0)
-		return;
-	if (t->due && now.ms >= t->next.ms && (t->compiled.ms == 0 || mono_since(t->compiled, now) >= gap(t))) {
-		if (look(t, now))
-			start(t, t->ipv6 == UNKNOWN ? TCPRULES_PROBE : TCPRULES_COMPILE, want, now);
-	} else if (t->list_due && t->in_force > 0 && t->dir >= 0) {
-		start(t, TCPRULES_LIST, want, now);
-	}
+	go_on(t, want, now);
+	arm(t, now);
 }
 
 static void

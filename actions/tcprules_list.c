@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "actions/digits.h"
 #include "lib/num.h"
 #include "lib/text.h"
 
@@ -12,20 +13,7 @@
 #define END_MAX_S INT64_C(253402300799) /* the year 9999 */
 #define LEFT_MAX_S (INT64_C(100) * 365 * 86400)
 
-/* --- writing: by hand, for a hundred thousand at a time -------------------------------------- */
-
-static char *
-put_number(char *at, uint64_t v)
-{
-	char digits[20];
-	size_t i = sizeof(digits);
-
-	do
-		digits[--i] = (char)('0' + v % 10);
-	while ((v /= 10) != 0);
-	memcpy(at, digits + i, sizeof(digits) - i);
-	return at + sizeof(digits) - i;
-}
+/* --- writing --------------------------------------------------------------------------------- */
 
 static char *
 put_prefix(char *at, const struct ip_prefix *p)
@@ -39,10 +27,10 @@ put_prefix(char *at, const struct ip_prefix *p)
 		return at + n;
 	}
 	for (unsigned i = 12; i < 16; i++) {
-		at = put_number(at, p->ip.b[i]);
+		at = digits_put_octet(at, p->ip.b[i]);
 		*at++ = i < 15 ? '.' : '/';
 	}
-	return put_number(at, p->bits - V4_BITS);
+	return digits_put_octet(at, p->bits - V4_BITS);
 }
 
 static bool
@@ -58,7 +46,7 @@ tcprules_list_line(const struct block *b, int64_t end_s, char ret[TCPRULES_LIST_
 	size_t n = 0;
 
 	*at++ = ' ';
-	at = put_number(at, end_s > 0 ? (uint64_t)end_s : 0);
+	at = digits_put_u64(at, end_s > 0 ? (uint64_t)end_s : 0);
 	*at++ = ' ';
 	while (n < sizeof(b->id) - 1 && is_alnum(b->id[n]))
 		*at++ = b->id[n++];

@@ -31,17 +31,8 @@
 #include "lib/fdio.h"
 
 #define RULES_SIZE_MAX (16 << 20) /* of the administrator's file */
-#define V4_LINE_MAX 32
-#define V6_LINE_MAX 48
+#define MARK "\n" TCPRULES_MARKER ":allow\n"
 #define FAILED 111
-
-/* All that is to be denied: IPv4 in front, IPv6 at the end, in room for `cap`. */
-struct gathered {
-	const struct block **block;
-	struct ip_prefix *prefix;
-	size_t v4, v6, cap;
-	size_t rules_v4, rules_v6;
-};
 
 static int
 fail(const char *what, const char *path, int error)
@@ -50,46 +41,121 @@ fail(const char *what, const char *path, int error)
 	return FAILED;
 }
 
-/* --- gathering ------------------------------------------------------------------------------- */
+/* --- output in pieces ------------------------------------------------------------------------ */
+
+/* After a fork, a page that is touched for the first time costs more than what is written into it (measured: with all
+ * of the text in memory, a rebuild with 100,000 blocks took three times what tcprules takes, not less than two). */
+struct stream {
+	int fd; /* -1: nowhere */
+	int error; /* 0 or -errno, of the first piece that could not be written */
+	size_t len;
+	char buf[65536 + RULE_TEXT_MAX];
+};
 
 static void
-gather_one(const struct tcprules_work *w, const struct block *b, struct gathered *g, struct tcprules_built *built)
+stream_begin(struct stream *s, int fd)
 {
-	bool v4 = ip_is_v4(&b->prefix.ip);
-	size_t rules = b->kind == BLOCK_DENY ? rule_count(&b->prefix, w->ipv6) : 0;
-
-	if (mono_since(w->now, b->until) <= 0)
-		return;
-	if (rules == 0) {
-		built->unsaid++;
-	} else if (protected_touches(w->protected, &b->prefix)) {
-		built->refused++;
-	} else {
-		size_t at = v4 ? g->v4++ : g->cap - ++g->v6;
-
-		g->block[at] = b;
-		g->prefix[at] = b->prefix;
-		*(v4 ? &g->rules_v4 : &g->rules_v6) += rules;
-		if (b->until.ms < built->next_end.ms)
-			built->next_end = b->until;
-	}
+	s->fd = fd;
+	s->error = 0;
+	s->len = 0;
 }
 
 static int
-gather(const struct tcprules_work *w, struct gathered *g, struct tcprules_built *built)
+stream_flush(struct stream *s)
 {
+	if (s->error == 0 && s->fd >= 0)
+		s->error = fd_write_all(s->fd, s->buf, s->len);
+	s->len = 0;
+	return s->error;
+}
+
+/* Room for one more line, or the lines of one block. */
+static char *
+stream_room(struct stream *s)
+{
+	if (s->len > sizeof(s->buf) - RULE_TEXT_MAX)
+		(void)stream_flush(s); /* remembered */
+	return s->buf + s->len;
+}
+
+/* --- the blocks ------------------------------------------------------------------------------ */
+
+struct writing {
+	const struct tcprules_work *w;
+	struct tcprules_built *built;
+	int64_t wall_ms;
+	struct stream rules, list;
+};
+
+/* How many rules it takes; 0: it is not said, and counted as such, or over. */
+static size_t
+count_rules(const struct writing *x, const struct block *b)
+{
+	if (mono_since(x->w->now, b->until) <= 0)
+		return 0;
+	size_t rules = b->kind == BLOCK_DENY ? rule_count(&b->prefix, x->w->ipv6) : 0;
+	if (rules == 0) {
+		x->built->unsaid++;
+	} else if (protected_touches(x->w->protected, &b->prefix)) {
+		x->built->refused++;
+		rules = 0;
+	}
+	return rules;
+}
+
+static void
+write_block(struct writing *x, const struct block *b)
+{
+	size_t rules = count_rules(x, b);
+
+	if (rules == 0)
+		return;
+	if (b->until.ms < x->built->next_end.ms)
+		x->built->next_end = b->until;
+	int64_t end_ms = x->wall_ms + mono_since(x->w->now, b->until);
+	if (x->list.fd >= 0)
+		x->list.len += tcprules_list_line(b, end_ms / 1000 + 1, stream_room(&x->list));
+	x->built->blocks++;
+	x->built->rules += rules;
+	if (x->built->rules <= x->w->max_rules)
+		x->rules.len += rule_deny(&b->prefix, stream_room(&x->rules));
+}
+
+/* All rules, and into `list_fd` the list. */
+static int
+write_blocks(int list_fd, void *arg)
+{
+	struct writing *x = arg;
 	const struct block *b;
 	size_t cursor = 0;
 
-	*g = (struct gathered) { .cap = blockset_count(w->want) };
-	g->block = malloc((g->cap + 1) * sizeof(g->block[0]));
-	g->prefix = malloc((g->cap + 1) * sizeof(g->prefix[0]));
-	if (g->block == NULL || g->prefix == NULL)
-		return -ENOMEM;
-	while (g->v4 + g->v6 < g->cap && (b = blockset_next(w->want, &cursor)) != NULL)
-		gather_one(w, b, g, built);
-	return 0;
+	*x->built = (struct tcprules_built) { .rules_stat = x->built->rules_stat, .next_end = { INT64_MAX } };
+	x->wall_ms = wall_now().ms;
+	stream_begin(&x->rules, x->rules.fd);
+	stream_begin(&x->list, list_fd);
+	memcpy(x->list.buf, TCPRULES_LIST_HEAD, strlen(TCPRULES_LIST_HEAD));
+	x->list.len = strlen(TCPRULES_LIST_HEAD);
+	while ((b = blockset_next(x->w->want, &cursor)) != NULL)
+		write_block(x, b);
+	int r = stream_flush(&x->rules);
+	return r < 0 ? r : stream_flush(&x->list);
 }
+
+/* The list is best effort.  But an old one would bring back what was taken out since: then rather none, and `neutral`
+ * takes back all. */
+static int
+write_list_and_blocks(struct writing *x)
+{
+	int r = atomicfile_put(x->w->dir, &(struct atomicfile) {
+		.name = x->w->list_name, .write = write_blocks, .arg = x, .mode = 0644,
+	});
+
+	if (r < 0)
+		(void)unlinkat(x->w->dir, x->w->list_name, 0);
+	return r;
+}
+
+/* --- more than there is room for ------------------------------------------------------------- */
 
 static bool
 may_cover(const struct ip_prefix *p, void *arg)
@@ -97,81 +163,53 @@ may_cover(const struct ip_prefix *p, void *arg)
 	return !protected_touches(arg, p);
 }
 
-/* --- the list -------------------------------------------------------------------------------- */
-
-static char *
-put_in_list(const struct tcprules_work *w, const struct block *const *b, size_t n, int64_t wall, char *at)
+/* Of IPv4 first, then of IPv6, which is not joined: prefixes that can't be said would come of it.  Caller frees. */
+static struct ip_prefix *
+gather(const struct writing *x, size_t *ret_v4, size_t *ret_v6)
 {
-	for (size_t i = 0; i < n; i++)
-		at += tcprules_list_line(b[i], (wall + mono_since(w->now, b[i]->until)) / 1000 + 1, at);
-	return at;
+	size_t cap = blockset_count(x->w->want), v4 = 0, v6 = 0, cursor = 0;
+	struct ip_prefix *p = malloc((cap + 1) * sizeof(*p));
+	const struct block *b;
+
+	while (p != NULL && v4 + v6 < cap && (b = blockset_next(x->w->want, &cursor)) != NULL)
+		if (count_rules(x, b) > 0)
+			p[ip_is_v4(&b->prefix.ip) ? v4++ : cap - ++v6] = b->prefix;
+	if (p != NULL)
+		v4 = compact(p, v4, x->w->max_rules, x->w->widen ? may_cover : NULL,
+			(void *)(uintptr_t)x->w->protected);
+	if (p != NULL && v6 > 0)
+		memmove(p + v4, p + (cap - v6), v6 * sizeof(*p));
+	*ret_v4 = v4;
+	*ret_v6 = v6;
+	return p;
 }
 
-/* Best effort.  An old list would bring back what was taken out since: then rather none, and `neutral` takes back
- * all. */
-static void
-write_list(const struct tcprules_work *w, const struct gathered *g)
+static int
+write_joined(struct writing *x)
 {
-	size_t head = strlen(TCPRULES_LIST_HEAD), n = g->v4 + g->v6;
-	int64_t wall = wall_now().ms;
-	int r = -ENOMEM;
+	struct tcprules_built counted = *x->built; /* for it counts again */
+	size_t v4, v6;
+	struct ip_prefix *p = gather(x, &v4, &v6);
 
-	if (n == 0)
-		return; /* removed when the cdb is in place */
-	char *text = malloc(head + n * TCPRULES_LIST_LINE_MAX);
-	if (text != NULL) {
-		memcpy(text, TCPRULES_LIST_HEAD, head);
-		char *end = put_in_list(w, g->block, g->v4, wall, text + head);
-		end = put_in_list(w, g->block + (g->cap - g->v6), g->v6, wall, end);
-		r = atomicfile_put(w->dir, &(struct atomicfile) {
-			.name = w->list_name, .data = text, .len = (size_t)(end - text), .mode = 0644,
-		});
+	*x->built = counted;
+	x->built->blocks = x->built->rules = 0;
+	stream_begin(&x->rules, x->rules.fd);
+	for (size_t i = 0; p != NULL && i < v4 + v6; i++) {
+		size_t rules = rule_count(&p[i], true);
+
+		if (rules == 0 || x->built->rules + rules > x->w->max_rules) {
+			x->built->over++;
+			continue;
+		}
+		x->rules.len += rule_deny(&p[i], stream_room(&x->rules));
+		x->built->blocks++;
+		x->built->rules += rules;
 	}
-	if (r < 0)
-		(void)unlinkat(w->dir, w->list_name, 0);
-	free(text);
+	free(p);
+	return p == NULL ? -ENOMEM : stream_flush(&x->rules);
 }
 
 /* --- the rules ------------------------------------------------------------------------------- */
-
-static char *
-put_rules(const struct tcprules_work *w, const struct ip_prefix *p, size_t n, char *at, struct tcprules_built *built)
-{
-	for (size_t i = 0; i < n; i++) {
-		size_t rules = rule_count(&p[i], true);
-
-		if (rules == 0 || built->rules + rules > w->max_rules) {
-			built->over++;
-			continue;
-		}
-		at += rule_deny(&p[i], at);
-		built->blocks++;
-		built->rules += rules;
-	}
-	return at;
-}
-
-/* Ours, as text.  Caller frees; NULL: no memory. */
-static char *
-make_rules(const struct tcprules_work *w, struct gathered *g, size_t *ret_len, struct tcprules_built *built)
-{
-	static const char head[] = "\n" TCPRULES_MARKER ":allow\n";
-	char *text = malloc(sizeof(head) + g->v4 * V4_LINE_MAX + g->rules_v6 * V6_LINE_MAX);
-
-	if (text == NULL)
-		return NULL;
-	if (g->rules_v4 + g->rules_v6 > w->max_rules) {
-		size_t room = w->max_rules > g->rules_v6 ? w->max_rules - g->rules_v6 : 0;
-
-		g->v4 = compact(g->prefix, g->v4, room, w->widen ? may_cover : NULL, (void *)(uintptr_t)w->protected);
-	}
-	char *at = text + sizeof(head) - 1;
-	memcpy(text, head, sizeof(head) - 1);
-	at = put_rules(w, g->prefix, g->v4, at, built);
-	at = put_rules(w, g->prefix + (g->cap - g->v6), g->v6, at, built);
-	*ret_len = built->rules > 0 ? (size_t)(at - text) : 1;
-	return text;
-}
 
 /* The administrator's.  Caller frees; returns NULL after telling why. */
 static char *
@@ -199,64 +237,79 @@ read_theirs(const struct tcprules_work *w, size_t *ret_len, struct stat *ret_sta
 	return NULL;
 }
 
-/* Both become our stdin, and so that of tcprules. */
+/* Nothing behind `len` counts; what is written from now on goes there. */
 static int
-put_on_stdin(const char *theirs, size_t theirs_len, const char *ours, size_t ours_len)
+cut(int fd, off_t len)
 {
-	int fd = memfd_create("rules", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
+	return ftruncate(fd, len) < 0 || lseek(fd, len, SEEK_SET) < 0 ? -errno : 0;
+}
 
-	if (r == 0)
-		r = fd_write_all(fd, theirs, theirs_len);
-	if (r == 0)
-		r = fd_write_all(fd, ours, ours_len);
-	if (r == 0 && (lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, STDIN_FILENO) < 0))
-		r = -errno;
+/* Ours, behind the administrator's, which end at `theirs`, and the mark, which ends at `mark`. */
+static int
+write_ours(struct writing *x, off_t theirs, off_t mark)
+{
+	int fd = x->rules.fd, r = x->w->dry_run ? -EROFS : write_list_and_blocks(x);
+
+	if (r < 0 && (r = cut(fd, mark)) == 0)
+		r = write_blocks(-1, x);
+	if (r == 0 && x->built->rules > x->w->max_rules && (r = cut(fd, mark)) == 0)
+		r = write_joined(x);
+	/* Without blocks the cdb becomes just what the administrator would have compiled. */
+	if (r == 0 && x->built->rules == 0)
+		r = cut(fd, theirs);
 	return r;
+}
+
+static int
+become_stdin(int fd)
+{
+	return lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, STDIN_FILENO) < 0 ? -errno : 0;
 }
 
 /* --- the jobs -------------------------------------------------------------------------------- */
 
+/* All rules become our stdin, and so that of tcprules. */
 static int
-prepare_rules(const struct tcprules_work *w, struct gathered *g, struct tcprules_built *built)
+compile(struct writing *x)
 {
-	size_t ours_len = 0, theirs_len = 0;
-	char *theirs = read_theirs(w, &theirs_len, &built->rules_stat);
+	size_t len = 0;
+	char *theirs = read_theirs(x->w, &len, &x->built->rules_stat);
 
 	if (theirs == NULL)
 		return FAILED;
-	if (!w->dry_run)
-		write_list(w, g);
-	char *ours = make_rules(w, g, &ours_len, built);
-	int r = ours != NULL ? put_on_stdin(theirs, theirs_len, ours, ours_len) : -ENOMEM;
-	free(ours);
+	int fd = x->rules.fd = memfd_create("rules", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
+	if (r == 0)
+		r = fd_write_all(fd, theirs, len);
+	if (r == 0)
+		r = fd_write_all(fd, MARK, strlen(MARK));
 	free(theirs);
 	if (r == 0)
-		r = fd_write_all(STDOUT_FILENO, built, sizeof(*built));
+		r = write_ours(x, (off_t)len + 1, (off_t)(len + strlen(MARK)));
+	if (r == 0)
+		r = become_stdin(fd);
+	if (r == 0)
+		r = fd_write_all(STDOUT_FILENO, x->built, sizeof(*x->built));
 	if (r < 0)
 		return fail("cannot hand on the rules", "", -r);
-	return w->dry_run ? 0 : CHILD_GO_ON;
+	return x->w->dry_run ? 0 : CHILD_GO_ON;
 }
 
 static int
-with_blocks(const struct tcprules_work *w)
+probe(void)
 {
-	struct tcprules_built built = { .next_end = { INT64_MAX } };
-	struct gathered g;
-	int r = gather(w, &g, &built) < 0 ? fail("cannot gather the blocks", "", ENOMEM) : 0;
+	static const char text[] = TCPRULES_PROBE_KEY ":deny\n";
+	int fd = memfd_create("rules", MFD_CLOEXEC), r = fd < 0 ? -errno : fd_write_all(fd, text, sizeof(text) - 1);
 
-	if (r == 0 && w->job == TCPRULES_COMPILE)
-		r = prepare_rules(w, &g, &built);
-	else if (r == 0)
-		write_list(w, &g);
-	free(g.block);
-	free(g.prefix);
-	return r;
+	if (r == 0)
+		r = become_stdin(fd);
+	return r < 0 ? fail("cannot hand on the rules", "", -r) : CHILD_GO_ON;
 }
 
 int
 tcprules_work(void *arg)
 {
-	static const char probe[] = TCPRULES_PROBE_KEY ":deny\n";
+	static struct writing x;
+	static struct tcprules_built built;
 	const struct tcprules_work *w = arg;
 
 	/* Nobody would look after us. */
@@ -266,8 +319,12 @@ tcprules_work(void *arg)
 	if (fchdir(w->dir) < 0)
 		return fail("cannot go to the directory of the cdb", "", errno);
 	(void)umask(077);
-	if (w->job != TCPRULES_PROBE)
-		return with_blocks(w);
-	int r = put_on_stdin(probe, sizeof(probe) - 1, "", 0);
-	return r < 0 ? fail("cannot hand on the rules", "", -r) : CHILD_GO_ON;
+	x.w = w;
+	x.built = &built;
+	if (w->job == TCPRULES_PROBE)
+		return probe();
+	if (w->job == TCPRULES_COMPILE)
+		return compile(&x);
+	x.rules.fd = -1;
+	return write_list_and_blocks(&x) < 0 ? FAILED : 0;
 }

@@ -49,7 +49,7 @@ create_temp(int dirfd, const char *temp, mode_t mode)
 static int
 fill(int fd, const struct atomicfile *f)
 {
-	int r = fd_write_all(fd, f->data, f->len);
+	int r = f->write != NULL ? f->write(fd, f->arg) : fd_write_all(fd, f->data, f->len);
 
 	if (r < 0)
 		return r;

@@ -30,6 +30,8 @@ struct atomicfile {
 	const char *name; /* without '/', shorter than ATOMICFILE_NAME_MAX */
 	const void *data;
 	size_t len;
+	int (*write)(int fd, void *arg); /* instead of data: writes all of it, and returns 0 or -errno */
+	void *arg;
 	mode_t mode; /* exact: the umask does not count */
 	const struct timespec *mtime; /* NULL: now */
 	unsigned flags;

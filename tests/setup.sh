@@ -17,7 +17,7 @@ build) packages=$build ;;
 demo) packages=$demo ;;
 check) packages="$check valgrind" ;;
 fuzz) packages="$build clang libclang-rt-14-dev llvm" ;;
-bench) packages="$demo redis-server" ;;
+bench) packages="$demo redis-server ucspi-tcp" ;;
 *)
 	sed -n 's/^# Usage: /usage: /p' "$0" >&2
 	exit 100

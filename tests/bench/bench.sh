@@ -3,7 +3,7 @@
 #
 # bench - figures beside their floor or peer, taken in one run, in turn
 #
-# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate]...      (default: all four)
+# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate|tcprules]...      (default: all)
 
 set -u
 LC_ALL=C
@@ -150,12 +150,23 @@ bench_rate() {
 	"$B/bench/counters"
 }
 
-[ $# -gt 0 ] || set -- plugin watch sim rate
+bench_tcprules() {
+	echo "== blocks in tcpserver's cdb (target: at most twice tcprules itself on the same rules)"
+	for where in /dev/shm "$work"; do
+		d=$(mktemp -d "$where/tcprules.XXXXXX") || continue
+		echo "-- in $(df -T "$d" | awk 'END { print $2 }')"
+		"$B/bench/blocks_tcprules" "$d" 100000 10
+		rm -rf "$d"
+	done
+}
+
+[ $# -gt 0 ] || set -- plugin watch sim rate tcprules
 for what; do
 	case $what in
 	plugin) bench_plugin ;;
 	watch) bench_watch ;;
 	rate) bench_rate ;;
+	tcprules) bench_tcprules ;;
 	sim)
 		echo "== simulated days"
 		"$B/bench/bench_sim"

@@ -208,6 +208,38 @@ atomicfile_noreplace_leaves_what_is_there(void **state)
 	assert_false(exists(TEMP));
 }
 
+struct pieces {
+	unsigned n;
+	int answer;
+};
+
+static int
+write_pieces(int fd, void *arg)
+{
+	const struct pieces *p = arg;
+
+	for (unsigned i = 0; i < p->n; i++)
+		if (fd_write_all(fd, "piece ", 6) < 0)
+			return -errno;
+	return p->answer;
+}
+
+static void
+atomicfile_in_pieces_is_as_whole(void **state)
+{
+	struct pieces pieces = { .n = 3 };
+	struct atomicfile f = { .name = NAME, .write = write_pieces, .arg = &pieces, .mode = 0644 };
+
+	(void)state;
+	assert_int_equal(put("old"), 0);
+	assert_int_equal(atomicfile_put(dir, &f), 0);
+	assert_string_equal(content(NAME), "piece piece piece ");
+	pieces = (struct pieces) { .n = 2, .answer = -EIO };
+	assert_int_equal(atomicfile_put(dir, &f), -EIO);
+	assert_string_equal(content(NAME), "piece piece piece ");
+	assert_false(exists(TEMP));
+}
+
 static void
 atomicfile_bad_name_is_refused(void **state)
 {
@@ -508,6 +540,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(atomicfile_over_old_replaces_it_whole),
 		T(atomicfile_noreplace_leaves_what_is_there),
+		T(atomicfile_in_pieces_is_as_whole),
 		T(atomicfile_bad_name_is_refused),
 		T(atomicfile_any_umask_gives_the_exact_mode),
 		T(atomicfile_any_call_fails_gives_old_or_new),

@@ -8,6 +8,9 @@
 #include <sched.h>
 #include <sys/mount.h>
 
+#include "actions/cdb.h"
+#include "actions/tcprules_work.h"
+
 #define FULL_DISK "full-disk" /* argument with which this program runs that test alone */
 
 /* --- others have their hands in it ----------------------------------------------------------- */
@@ -64,6 +67,37 @@ tcprules_waits_while_the_rules_are_edited_and_says_so(void **state)
 	assert_int_equal(verdict("192.0.2.2"), 'D');
 	assert_int_equal(verdict("203.0.113.9"), 'D');
 	assert_int_equal(verdict("203.0.113.10"), 'D');
+	end();
+}
+
+/* Compiled by the author while our tcprules runs: his is not overwritten by ours, which is made of what was before. */
+static void
+tcprules_that_is_overtaken_by_the_author_begins_anew(void **state)
+{
+	(void)state;
+	begin("192.0.2.1:deny\n:allow\n");
+	fake("exec " TCPRULES " \"$@\"");
+	start();
+	block("203.0.113.9/32");
+	await_ours(1);
+	for (int touched = 0; touched < 2; touched++) {
+		fake("sleep 0.4; exec " TCPRULES " \"$@\"");
+		if (touched == 0)
+			block("203.0.113.10/32");
+		else
+			unblock("203.0.113.10/32");
+		turn_for(200);
+		edit(touched == 0 ? "192.0.2.2:deny\n:allow\n" : "192.0.2.3:deny\n:allow\n");
+		compile();
+		fake("exec " TCPRULES " \"$@\"");
+		mono_t then = mono_now();
+		await_verdict("203.0.113.9", 'D');
+		assert_in_range(mono_since(then, mono_now()), 0, 4900);
+		await_verdict("203.0.113.10", touched == 0 ? 'D' : 'A');
+		assert_int_equal(verdict(touched == 0 ? "192.0.2.2" : "192.0.2.3"), 'D');
+		assert_int_equal(verdict("192.0.2.1"), 'A');
+		await_ours(touched == 0 ? 2 : 1);
+	}
 	end();
 }
 
@@ -608,12 +642,26 @@ be_killed(size_t n)
 	_exit(s.ours == n ? 0 : 2);
 }
 
+static bool
+is_listed(const char *line)
+{
+	static char text[1 << 20];
+	int fd = open(list_path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return strstr(text, line) != NULL;
+}
+
 static void
 f4_tcprules_killed_at_any_moment_leaves_a_whole_cdb(void **state)
 {
 	struct dice d = dice_new();
 	char a[KIT_PATH_MAX], b[KIT_PATH_MAX];
 	int killed = 0, seen_a = 0, seen_b = 0, leftovers = 0;
+	bool was_a = false;
 
 	(void)state;
 	begin("192.0.2.1:deny\n:allow\n");
@@ -652,6 +700,10 @@ f4_tcprules_killed_at_any_moment_leaves_a_whole_cdb(void **state)
 		killed += WIFSIGNALED(code);
 		bool is_a = is_same_file(cdb_path, a), is_b = is_same_file(cdb_path, b);
 		assert_true(is_a || is_b);
+		/* Before a denial is in force it is in the list, or nobody would know when it ends. */
+		if (was_a && is_b)
+			assert_true(is_listed("203.0.113.9/32 "));
+		was_a = is_a;
 		seen_a += is_a;
 		seen_b += is_b;
 		DIR *at = opendir(dir);
@@ -672,6 +724,64 @@ f4_tcprules_killed_at_any_moment_leaves_a_whole_cdb(void **state)
 	assert_in_range(killed, kit_rounds(200) / 10, 200);
 	assert_in_range(seen_a, kit_is_slow() ? 0 : 5, 200);
 	assert_in_range(seen_b, kit_is_slow() ? 0 : 5, 200);
+	end();
+}
+
+/* The keeper, and a person with `spillway neutral`, or two of either. */
+static _Noreturn void
+be_another(void)
+{
+	ctx = NULL;
+	for (int i = 0; i < 25; i++) {
+		struct err why;
+		void *other;
+
+		if (block_tcprules.init(&cfg, &other, &why) < 0)
+			_exit(1);
+		(void)block_tcprules.neutral(other, i % 5 == 0, &why); /* it may say that others change it all the time */
+		block_tcprules.free(other);
+	}
+	_exit(0);
+}
+
+static void
+tcprules_two_at_once_put_nothing_half_in_place(void **state)
+{
+	struct cdb_view v;
+	int code;
+
+	(void)state;
+	begin("192.0.2.1:deny\n:allow\n");
+	for (unsigned i = 0; i < 5000; i++) {
+		struct ip_prefix p = prefix("198.18.0.0/32");
+
+		p.ip.b[14] = (uint8_t)(i >> 8);
+		p.ip.b[15] = (uint8_t)i;
+		block_prefix(&p, 10 * MINUTE_MS);
+	}
+	start();
+	await_ours(5000);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		be_another();
+	for (unsigned i = 0; waitpid(pid, &code, WNOHANG) == 0; i++) {
+		struct cdbread c = { 0 };
+
+		(void)turn(5);
+		if (i % 20 == 0)
+			block("203.0.113.9/32");
+		else if (i % 20 == 10)
+			unblock("203.0.113.9/32");
+		assert_true(cdbread_load(cdb_path, &c));
+		assert_int_equal(cdb_look(c.at, c.len, TCPRULES_MARKER, &v), 0);
+		assert_int_equal(v.theirs, 2);
+		cdbread_free(&c);
+	}
+	assert_int_equal(code, 0);
+	await_verdict("198.18.19.1", 'D');
+	await_ours(blockset_count(want));
+	assert_tidy();
 	end();
 }
 
@@ -743,6 +853,35 @@ tcprules_bursts_are_gathered_and_nothing_leaks(void **state)
 	end();
 }
 
+/* The keeper calls step() after each change, and then when the descriptor says so: that is enough, and not too often. */
+static void
+tcprules_descriptor_tells_all_that_is_to_be_done(void **state)
+{
+	struct ip_prefix p = prefix("203.0.113.9/32");
+	int wakes = 0;
+
+	(void)state;
+	begin(":allow\n");
+	start();
+	(void)turn(0);
+	for (int round = 0; round < 3; round++) {
+		block_prefix(&p, 500); /* while the last rebuild is running or not long ago */
+		(void)turn(0);
+		while (verdict("203.0.113.9") != 'D' && ++wakes < 1000)
+			assert_true(turn(PATIENCE_MS));
+		/* its end */
+		while (verdict("203.0.113.9") != 'A' && ++wakes < 1000)
+			assert_true(turn(PATIENCE_MS));
+	}
+	if (!kit_is_slow())
+		assert_in_range(wakes, 6, 200);
+	/* Nothing is to be done any more. */
+	while (turn(100) && ++wakes < 1000)
+		;
+	assert_in_range(wakes, 6, 999);
+	end();
+}
+
 /* A block is in force soon after it was decided, however long nothing happened before. */
 static void
 tcprules_first_block_does_not_wait(void **state)
@@ -767,6 +906,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tcprules_recompiled_by_somebody_has_ours_again_within_a_second),
 		cmocka_unit_test(tcprules_waits_while_the_rules_are_edited_and_says_so),
+		cmocka_unit_test(tcprules_that_is_overtaken_by_the_author_begins_anew),
 		cmocka_unit_test(tcprules_leaves_a_cdb_alone_that_is_not_made_of_the_rules),
 		cmocka_unit_test(tcprules_clock_set_back_is_no_edit),
 		cmocka_unit_test(tcprules_bad_rule_leaves_the_old_cdb_and_says_which_line),
@@ -783,7 +923,9 @@ main(int argc, char **argv)
 		cmocka_unit_test(tcprules_free_in_a_forked_process_leaves_the_child_alone),
 		cmocka_unit_test(d1_tcprules_full_disk_keeps_the_old_cdb_and_heals),
 		cmocka_unit_test(f4_tcprules_killed_at_any_moment_leaves_a_whole_cdb),
+		cmocka_unit_test(tcprules_two_at_once_put_nothing_half_in_place),
 		cmocka_unit_test(tcprules_leftovers_of_the_dead_are_removed_and_of_others_kept),
+		cmocka_unit_test(tcprules_descriptor_tells_all_that_is_to_be_done),
 		cmocka_unit_test(tcprules_bursts_are_gathered_and_nothing_leaks),
 		cmocka_unit_test(tcprules_first_block_does_not_wait),
 	};
