@@ -29,9 +29,9 @@ start(void)
 	config_defaults(&config);
 	(void)snprintf(config.service.state_dir, sizeof(config.service.state_dir), "%.199s", tree);
 	(void)fflush(stdout);
-	recorder = fork();
-	assert_true(recorder >= 0);
-	if (recorder == 0) {
+	pid_t pid = fork();
+	assert_true(pid >= 0); /* before it is anybody's to kill */
+	if (pid == 0) {
 		char path[KIT_PATH_MAX];
 		int log = open(kit_path(path, tree, "log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
@@ -39,6 +39,7 @@ start(void)
 		(void)close(line[0]);
 		_exit(recorder_run(&config, line[1], -1));
 	}
+	recorder = pid;
 }
 
 static int
@@ -64,7 +65,7 @@ static int
 remove_all(void **state)
 {
 	(void)state;
-	if (recorder != 0)
+	if (recorder > 0)
 		(void)end(SIGKILL);
 	(void)close(line[0]);
 	(void)close(line[1]);
