@@ -75,3 +75,20 @@ check_find(const char *name)
 {
 	return find(checks, CHECK_COUNT, name);
 }
+
+int
+check_stage(enum check check)
+{
+	switch (check) {
+	case CHECK_OVERLOAD:
+		return STAGE_MAIL;
+	case CHECK_RCPTTHROTTLE:
+	case CHECK_TARPIT:
+		return STAGE_RCPT;
+	case CHECK_CONCURRENCY:
+	case CHECK_IPTHROTTLE:
+	case CHECK_USERTHROTTLE:
+		break;
+	}
+	return -1;
+}

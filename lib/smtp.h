@@ -43,4 +43,8 @@ const char *check_name(enum check check);
 int stage_find(const char *name);
 int check_find(const char *name);
 
+/* Run by its own name, a check stands at this stage; -1: at any, and the environment
+ * tells as far as it can. */
+int check_stage(enum check check);
+
 #endif

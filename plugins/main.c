@@ -63,9 +63,10 @@ job_of(const char *name)
 	for (size_t i = 0; i < countof(check_table); i++)
 		if (strcmp(name, check_table[i]->name) == 0) {
 			const struct check_ops *c = check_table[i];
+			int stage = check_stage(c->id);
 
 			return (struct job) {
-				.stage = c->anywhere ? stage_by_environment() : c->stage, .only = c, .known = true,
+				.stage = stage >= 0 ? (enum stage)stage : stage_by_environment(), .only = c, .known = true,
 			};
 		}
 	return (struct job) { 0 };

@@ -61,9 +61,6 @@ struct asking {
 struct check_ops {
 	const char *name;
 	enum check id;
-	/* Run by its own name, it stands at this stage; or anywhere, and the environment tells as far as it can. */
-	enum stage stage;
-	bool anywhere;
 	bool for_users; /* it looks at users who have authenticated, too; the others never see them */
 	uint16_t code; /* where the connection may be closed; else it is 451 */
 	const char *enhanced; /* "4.3.2", for extended texts */
