@@ -41,7 +41,7 @@ static const struct cfg_row service_rows[] = {
 	{ .name = "state_dir", .type = CFG_PATH, .at = offsetof(struct config_service, state_dir),
 		.def_text = "/var/lib/spillway", .flags = CFG_RESTART, .help = "the database" },
 	{ .name = "lease", .type = CFG_DURATION, .at = offsetof(struct config_service, lease_ms),
-		.min = 2000, .max = 60000, .def = 10000,
+		.min = 2000, .max = 60000, .def = 10000, .flags = CFG_RESTART,
 		.help = "how long plugins believe a state that is not renewed" },
 	{ .name = "limits_memory", .type = CFG_SIZE, .at = offsetof(struct config_service, limits_memory),
 		.min = RATE_MEMORY_MIN, .max = INT64_C(4) << 30, .def = 16 << 20, .flags = CFG_RESTART,
