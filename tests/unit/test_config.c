@@ -1283,7 +1283,7 @@ config_keep_fixed_carries_over_what_only_a_restart_changes(void **state)
 		" concurrency = ( (\"*\", 3) );");
 	new = config;
 	config_keep_fixed(&new, &old, keys, sizeof(keys));
-	assert_string_equal(keys, "qmail.homes, service.user, service.run_dir, service.limits_memory, settings.port");
+	assert_string_equal(keys, "qmail.homes, service.user, service.run_dir, service.lease, service.limits_memory, settings.port");
 	/* those as before, the others as in the new file */
 	assert_memory_equal(&new.qmail, &old.qmail, sizeof(new.qmail));
 	assert_string_equal(new.service.user, "spillway");
