@@ -42,7 +42,7 @@ typedef int cli_command(struct cli *cli, int argc, char **argv);
 
 cli_command show_status, show_probes, show_limits;
 cli_command ask_force, ask_reload, ask_neutral, ask_reset, rate_ask, rate_peek_only;
-cli_command past_history, explain_run;
+cli_command past_history, explain_run, show_refusals;
 cli_command ask_block, ask_unblock, show_blocks, ask_allow;
 cli_command doctor_run, setup_run;
 
@@ -63,6 +63,10 @@ json_t *client_exchange(const char *run_dir, json_t *request, struct err *why);
 struct store;
 int past_open(const struct cli *cli, struct store **ret);
 json_t *past_wall(wall_t t);
+
+/* refusals.c: print the newest that a mail address, as sender or recipient, was refused.  Returns the exit code, or
+ * -ENOENT when there is none. */
+int refusals_about(const struct cli *cli, const char *address);
 
 /* End leased effects without the daemon. */
 int offline_neutral(struct cli *cli);

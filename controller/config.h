@@ -63,6 +63,7 @@ struct config_store {
 	int64_t refusals; /* rows kept of single refusals, the newest */
 	int64_t offences; /* rows kept of who was over a limit, the newest */
 	int64_t blocks; /* rows kept of blocks: all that are in force, and of those that are over the newest */
+	uint64_t archive; /* bytes of all refusals, 0: none is written */
 };
 
 /* The group of this name in rater's configuration.  Without it, and without the ports in it, there is no TCP. */

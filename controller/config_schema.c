@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/archive.h"
 #include "controller/config.h"
 #include "controller/config_blocks.h"
 #include "lib/array.h"
@@ -99,6 +100,9 @@ static const struct cfg_row store_rows[] = {
 	{ .name = "blocks", .type = CFG_COUNT, .at = offsetof(struct config_store, blocks),
 		.min = 1000, .max = 10000000, .def = 300000,
 		.help = "how many blocks are kept: all in force, and the newest of those that are over" },
+	{ .name = "archive", .type = CFG_SIZE, .at = offsetof(struct config_store, archive),
+		.min = 0, .max = INT64_C(1) << 40, .def = 64 << 20,
+		.help = "bytes of " ARCHIVE_FILE ", with every refusal, and its older parts; 0: none" },
 	{ 0 },
 };
 

@@ -362,9 +362,15 @@ explain(struct cli *cli, struct store *s, const char *what)
 			r = explain_user(cli, s, what, &why);
 	}
 	json_decref(refusals);
+	if (r == -ENOENT && strchr(what, '@') != NULL) {
+		int code = refusals_about(cli, what);
+
+		if (code != -ENOENT)
+			return code;
+	}
 	if (r == -ENOENT)
-		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an address, or a user",
-			why.text);
+		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an IP address, a mail address, "
+			"or a user", why.text);
 	if (r == -ENODATA)
 		return cli_fail(CLI_NO, "%s", why.text);
 	return r < 0 ? cli_fail(CLI_TEMPORARY, "%s", why.text) : CLI_OK;

@@ -14,6 +14,8 @@
 #include "controller/recorder.h"
 
 #define JOURNAL_QUEUE 512
+#define JOURNAL_LINES (1 << 20) /* bytes: a slow disk of some seconds */
+#define JOURNAL_LINES_MS 100
 
 struct journal;
 
@@ -30,6 +32,10 @@ typedef void journal_stored(const struct store_block *b, const struct store_allo
 int journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override,
 	journal_stored *stored, void *arg, struct journal **ret);
 void journal_free(struct journal *j);
+
+/* A line for the archive, with its newline.  Lines are gathered for JOURNAL_LINES_MS; what does not fit into
+ * JOURNAL_LINES bytes is dropped and counted. */
+void journal_line(struct journal *j, const char *line, size_t len);
 
 /* Say something; the answer is not waited for. */
 void journal_change(struct journal *j, const struct store_change *c);

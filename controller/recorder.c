@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "controller/archive.h"
 #include "controller/log.h"
 #include "controller/recorder_marks.h"
 #include "lib/array.h"
@@ -40,6 +42,8 @@ struct recorder {
 	char note[STORE_TEXT_MAX]; /* what was set aside */
 	struct log_memory memory;
 	struct recorder_marks marks;
+	struct archive archive;
+	struct log_memory archive_memory;
 };
 
 /* Set by the handler only. */
@@ -195,23 +199,45 @@ tell_blocks(struct recorder *r)
 		r->blocks.id = 0;
 }
 
+/* --- what comes in --------------------------------------------------------------------------- */
+
+static void
+take_message(struct recorder *r, const struct recorder_message *m)
+{
+	if (m->kind == RECORD_ASK_OVERRIDE)
+		r->asked = m->id;
+	else if (m->kind == RECORD_ASK_BLOCKS)
+		begin_blocks(r, m->id);
+	else if (m->kind == RECORD_LIMITS)
+		r->limits = m->u.limits;
+	else
+		r->backlog[r->n++] = *m;
+}
+
+static void
+take_lines(struct recorder *r, const char *text, size_t len)
+{
+	struct err why = { .text = "" };
+
+	(void)archive_write(&r->archive, text, len, r->limits.archive, &why);
+	(void)log_edge(&r->archive_memory, LOG_ERROR, "recorder", why.text);
+}
+
 static void
 take_messages(struct recorder *r)
 {
-	struct recorder_message m;
+	union {
+		enum recorder_kind kind;
+		struct recorder_message message;
+		struct recorder_lines lines;
+	} in;
 	ssize_t n;
 
-	while (r->n < RECORDER_BACKLOG && (n = recv(r->engine, &m, sizeof(m), MSG_DONTWAIT)) > 0) {
-		if (n != sizeof(m))
-			continue;
-		if (m.kind == RECORD_ASK_OVERRIDE)
-			r->asked = m.id;
-		else if (m.kind == RECORD_ASK_BLOCKS)
-			begin_blocks(r, m.id);
-		else if (m.kind == RECORD_LIMITS)
-			r->limits = m.u.limits;
-		else
-			r->backlog[r->n++] = m;
+	while (r->n < RECORDER_BACKLOG && (n = recv(r->engine, &in, sizeof(in), MSG_DONTWAIT)) > 0) {
+		if ((size_t)n > offsetof(struct recorder_lines, text) && in.kind == RECORD_LINES)
+			take_lines(r, in.lines.text, (size_t)n - offsetof(struct recorder_lines, text));
+		else if (n == sizeof(in.message))
+			take_message(r, &in.message);
 	}
 	answer_override(r);
 }
@@ -393,6 +419,7 @@ recorder_run(const struct config *config, int engine, int marks)
 		.dir = config->service.state_dir, .limits = config->store, .engine = engine,
 	};
 
+	archive_init(&r.archive, r.dir);
 	(void)sigaction(SIGTERM, &term, NULL); /* no SA_RESTART: poll() must return */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
@@ -406,6 +433,7 @@ recorder_run(const struct config *config, int engine, int marks)
 	take_messages(&r);
 	write_backlog(&r, mono_now());
 	store_close(r.store);
+	archive_close(&r.archive);
 	recorder_marks_flush(&r.marks, FLUSH_MARKS_MS);
 	recorder_marks_done(&r.marks);
 	free(r.backlog);

@@ -26,6 +26,7 @@ enum recorder_kind {
 	RECORD_ALLOW,
 	RECORD_ASK_BLOCKS, /* answered with all blocks and allow entries, then ANSWER_BLOCKS_END */
 	RECORD_LIMITS, /* new numbers of rows, after a reload */
+	RECORD_LINES, /* a struct recorder_lines */
 };
 
 struct recorder_message {
@@ -41,6 +42,13 @@ struct recorder_message {
 		struct store_allow allow;
 		struct config_store limits;
 	} u;
+};
+
+/* Whole lines for the archive, and no more bytes than they need. */
+#define RECORDER_LINES_MAX 16384
+struct recorder_lines {
+	enum recorder_kind kind;
+	char text[RECORDER_LINES_MAX];
 };
 
 enum recorder_answer_kind {

@@ -66,7 +66,9 @@ job_of(const char *name)
 			int stage = check_stage(c->id);
 
 			return (struct job) {
-				.stage = stage >= 0 ? (enum stage)stage : stage_by_environment(), .only = c, .known = true,
+				.stage = stage >= 0 ? (enum stage)stage : stage_by_environment(),
+				.only = c,
+				.known = true,
 			};
 		}
 	return (struct job) { 0 };

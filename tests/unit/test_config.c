@@ -561,7 +561,8 @@ check_size(const char *key, const struct cfg_row *row, size_t at)
 	kit_format(v, sizeof(v), "\"%lld\"", (long long)row->max + 1);
 	check_value_bad(key, v, "too large");
 	check_value_bad(key, "-1", "too small");
-	check_value_bad(key, "\"0\"", "too small");
+	if (row->min > 0)
+		check_value_bad(key, "\"0\"", "too small");
 	check_value_bad(key, "9223372036854775807", "too large");
 	check_value_bad(key, "\"99999999999999999999\"", "too large");
 	check_value_bad(key, "\"16777215T\"", "too large");
