@@ -67,9 +67,11 @@ print_text(const struct store_refusal *r)
 	char at[CLOCK_WALL_TEXT_MAX];
 
 	wall_format(r->at, at);
-	(void)printf("%s  %s at %s, %u: %s helo %s from <%s>%s%s%s [%s]\n", at, check_name(r->check),
-		stage_name(r->stage), r->code, r->ip[0] != '\0' ? r->ip : "?", r->helo[0] != '\0' ? r->helo : "?", r->sender,
-		r->recipient[0] != '\0' ? " to <" : "", r->recipient, r->recipient[0] != '\0' ? ">" : "", r->episode);
+	(void)printf("%s  %s at %s, %u: %s helo %s from <%s>", at, check_name(r->check), stage_name(r->stage), r->code,
+		r->ip[0] != '\0' ? r->ip : "?", r->helo[0] != '\0' ? r->helo : "?", r->sender);
+	if (r->recipient[0] != '\0')
+		(void)printf(" to <%s>", r->recipient);
+	(void)printf(" [%s]\n", r->episode);
 }
 
 /* Elements of an array, one a line: there may be millions. */
