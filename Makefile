@@ -209,7 +209,7 @@ asan: ## all tests under AddressSanitizer and UBSan
 
 .PHONY: run-instrumented
 run-instrumented:
-	@tests/run.sh $(RUN_E2E) $(RUN_UNIT) $(RUN_REPLAY)
+	@TEST_TIMEOUT=3600 tests/run.sh $(RUN_E2E) $(RUN_UNIT) $(RUN_REPLAY)
 
 .PHONY: valgrind
 valgrind: ## unit tests under valgrind's memcheck

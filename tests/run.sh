@@ -13,6 +13,8 @@
 # The machine is crowded while they run, and some wait for what a slow one does not manage in time: when few failed, each of
 # these is run once more, alone.  One that passes then is listed as unsteady; one that fails again has failed.
 #
+# TEST_TIMEOUT in the environment: seconds that one may take, 900.
+#
 # Exit: 0 when all is well, 1 when a program failed, ended by a signal, or printed no plan.
 
 set -u
@@ -33,7 +35,7 @@ name=${1%%=*}; command=${1#*=}
 rm -f "$out/.failed.$(printf %s "$name" | tr / _)"
 file=$out/$(printf %s "$name" | tr / _)
 begin=$(date +%s)
-timeout 900 sh -c "$command" >"$file" 2>&1
+timeout "${TEST_TIMEOUT:-900}" sh -c "$command" >"$file" 2>&1
 code=$?
 took=$(($(date +%s) - begin))
 passed=$(grep -c "^ok " "$file"); skipped=$(grep -cE "^(not )?ok .*# SKIP" "$file"); failed=$(grep "^not ok " "$file" | grep -vc "# SKIP")
