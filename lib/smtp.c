@@ -29,6 +29,7 @@ static const char *const checks[CHECK_COUNT] = {
 	[CHECK_USERTHROTTLE] = "userthrottle",
 	[CHECK_RCPTTHROTTLE] = "rcptthrottle",
 	[CHECK_TARPIT] = "tarpit",
+	[CHECK_BOUNCESHIELD] = "bounceshield",
 };
 
 static const char *
