@@ -152,8 +152,8 @@ run_status(struct engine *e, const struct call *call)
 		"override", override != NULL ? override : json_null(),
 		"readings", describe_readings(e, now), "homes", describe_flags(e),
 		"store", journal_describe(e->journal), "config", describe_config(e), "limits", limits_describe(e),
-		"blocks", blocking_describe(e), "storms", storming_describe(e), "events", ask_describe(e->ask), "control",
-		control_describe(e->control));
+		"blocks", blocking_describe(e), "storms", storming_describe(e), "events", ask_describe(e->ask),
+		"control", control_describe(e->control));
 }
 
 static json_t *

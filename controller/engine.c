@@ -452,7 +452,8 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, on_stored_block, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	if ((r = blocking_open(e, why)) < 0 || (r = storming_open(e, why)) < 0 || (r = limits_open(e, setup->marks, why)) < 0
+	if ((r = blocking_open(e, why)) < 0 || (r = storming_open(e, why)) < 0
+		|| (r = limits_open(e, setup->marks, why)) < 0
 		|| (r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why)) < 0
 		|| (r = open_rate_service(e, dir, why)) < 0)
 		return r;

@@ -378,7 +378,8 @@ explain(struct cli *cli, struct store *s, const char *what)
 	}
 	json_decref(refusals);
 	if (r == -ENOENT)
-		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an address, a user, or a mail address",
+		return cli_fail(CLI_NO,
+			"%s; allowed: the id in a reply or in the log, an address, a user, or a mail address",
 			why.text);
 	if (r == -ENODATA)
 		return cli_fail(CLI_NO, "%s", why.text);
@@ -391,7 +392,8 @@ explain_run(struct cli *cli, int argc, char **argv)
 	struct store *s;
 
 	if (argc != 1)
-		return cli_fail(CLI_USAGE, "explain: allowed is explain ID, explain ADDRESS, explain USER, or explain MAILADDRESS");
+		return cli_fail(CLI_USAGE,
+			"explain: allowed is explain ID, explain ADDRESS, explain USER, or explain MAILADDRESS");
 	int code = past_open(cli, &s);
 	if (code != 0)
 		return code;

@@ -19,7 +19,7 @@
 
 enum kind {
 	KIND_FREE,
-	KIND_SENDER, /* left: answers that may be let in on trust; spare: a SENT_ODD_SHARE of an odd one for each mail */
+	KIND_SENDER, /* left: answers that may be let in on trust; spare: SENT_ODD_SHARE for each odd one */
 	KIND_DOMAIN, /* left: answers expected */
 	KIND_RELAY, /* the same; open is not used */
 	KIND_BORN, /* open: for how many minutes all has been known, 32 bits */
@@ -375,9 +375,11 @@ sent_odd(struct sent *s, const struct sent_match *m, mono_t now)
 /* --- across restarts ------------------------------------------------------------------------- */
 
 static struct sent_row
-row_of(const struct entry *e)
+row_of(const struct entry *e, int32_t generation)
 {
-	struct sent_row row = { .key = e->key, .kind = e->kind, .ahead = e->ahead };
+	struct sent_row row = {
+		.key = e->key, .kind = e->kind, .behind = e->generation < generation, .ahead = e->ahead,
+	};
 
 	memcpy(row.open, e->open, sizeof(row.open));
 	memcpy(row.left, e->left, sizeof(row.left));
@@ -423,8 +425,9 @@ sent_dump_next(struct sent *s, size_t *cursor, mono_t now, struct sent_row *ret)
 		}
 		size_t i = (*cursor)++;
 		s->dirty[i / 64] &= ~(UINT64_C(1) << i % 64);
-		bring_up(&s->entry[i], generation);
-		*ret = row_of(&s->entry[i]);
+		if (is_out(&s->entry[i], generation))
+			continue; /* its row is out of date, too */
+		*ret = row_of(&s->entry[i], generation);
 		return true;
 	}
 	return false;
@@ -454,7 +457,8 @@ sent_load(struct sent *s, const struct sent_row *row, int64_t age_ms, mono_t now
 		return;
 	}
 	struct entry old = {
-		.key = row->key, .generation = generation_at(s, then), .kind = row->kind, .ahead = row->ahead,
+		.key = row->key, .generation = generation_at(s, then) - (row->behind != 0),
+		.kind = row->kind, .ahead = row->ahead,
 		.open = { row->open[0], row->open[1] }, .left = { row->left[0], row->left[1] },
 		.spare = { row->spare[0], row->spare[1] },
 	};

@@ -77,8 +77,8 @@ struct sent_match {
 void sent_look(const struct sent *s, const struct address *address, const struct sent_client *client, mono_t now,
 	struct sent_match *ret);
 
-/* It was let in: as the answer that was expected; as an answer from elsewhere, on trust; as one of the few odd ones that
- * come at any time. */
+/* It was let in: as the answer that was expected; as an answer from elsewhere, on trust; as one of the few odd ones
+ * that come at any time. */
 void sent_answered(struct sent *s, const struct sent_match *m, mono_t now);
 void sent_guessed(struct sent *s, const struct sent_match *m, mono_t now);
 void sent_odd(struct sent *s, const struct sent_match *m, mono_t now);
@@ -99,7 +99,7 @@ struct sent_stats sent_stats(const struct sent *s);
 struct sent_row {
 	uint64_t key;
 	uint8_t kind; /* of entry; its meaning is ours */
-	uint8_t zero;
+	uint8_t behind; /* generations since it was touched, 0 or 1 */
 	int16_t ahead;
 	uint16_t open[2], left[2], spare[2];
 };

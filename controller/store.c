@@ -48,8 +48,9 @@ static const char *const sql[STATEMENTS] = {
 	/* Of those that are over, the ones longest ago. */
 	[TRIM_BLOCKS] = "DELETE FROM block WHERE prefix IN (SELECT prefix FROM block WHERE ended != 0 ORDER BY ended"
 			" LIMIT max(0, min(" TRIM_STEP ", (SELECT count(*) FROM block) - ?)))",
-	[PUT_STORM] = "INSERT OR REPLACE INTO storm (id, name, raw, domain, began, last, last_mono, boot, ended, counted,"
-		      " expected, retried, deferred, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[PUT_STORM] = "INSERT OR REPLACE INTO storm (id, name, raw, domain, began, last, last_mono, boot, ended,"
+		      " counted, expected, retried, deferred, refused)"
+		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_SENT] = "INSERT OR REPLACE INTO sent (key, made_with, boot, mono, wall, data) VALUES (?, ?, ?, ?, ?, ?)",
 	[TRIM_STORMS] = "DELETE FROM storm WHERE id IN (SELECT id FROM storm WHERE ended != 0 ORDER BY ended"
 			" LIMIT max(0, min(" TRIM_STEP ", (SELECT count(*) FROM storm) - ?)))",
@@ -116,7 +117,8 @@ static const char schema_4[] =
 	"PRAGMA user_version = 4;"
 	"COMMIT;";
 
-static const char *const steps[STORE_SCHEMA] = { schema_1, schema_2, schema_3, schema_4 }; /* [N] leads from schema N to N + 1 */
+/* [N] leads from schema N to N + 1. */
+static const char *const steps[STORE_SCHEMA] = { schema_1, schema_2, schema_3, schema_4 };
 
 static const char *const kind_names[STORE_KINDS] = {
 	[STORE_LEVEL] = "level", [STORE_GATE] = "gate", [STORE_PIN] = "pin", [STORE_CONFIG] = "config",

@@ -186,7 +186,8 @@ int store_put_allow(struct store *s, const struct store_allow *a, struct err *wh
 int store_put_storm(struct store *s, const struct store_storm *storm, struct err *why);
 int store_put_sent(struct store *s, const struct store_sent *sent, struct err *why);
 
-/* Delete what is too much: of storms that are over, and of rows of mail sent, the ones longest ago; at most a thousand. */
+/* Delete what is too much: of storms that are over, and of rows of mail sent, the ones longest ago; at most a
+ * thousand. */
 int store_trim_storms(struct store *s, int64_t storms, int64_t sent, struct err *why);
 
 /* Delete all but `rows` blocks, of those that are over the ones longest ago, at most a thousand at a time. */
@@ -224,15 +225,15 @@ int store_find_blocks(struct store *s, const char *id, const struct ip *ip,
 	bool (*each)(const struct store_block *b, void *arg), void *arg, struct err *why);
 
 /* Storms that are not over, by id, from behind `after` on. */
-int store_storms(struct store *s, const char *after, bool (*each)(const struct store_storm *storm, void *arg), void *arg,
-	struct err *why);
+int store_storms(struct store *s, const char *after, bool (*each)(const struct store_storm *storm, void *arg),
+	void *arg, struct err *why);
 
 /* That of an id (`id` not NULL), or the newest `max` of an address, in printable form, and of its domain. */
 int store_find_storms(struct store *s, const char *id, const char *name, int max,
 	bool (*each)(const struct store_storm *storm, void *arg), void *arg, struct err *why);
 
-/* The next rows of mail sent that were made with that key, as many as `ret` takes, by their own key, from behind `after`
- * on.  ret->n is 0 after the last. */
+/* The next rows of mail sent that were made with that key, as many as `ret` takes, by their own key, from behind
+ * `after` on.  ret->n is 0 after the last. */
 int store_sent(struct store *s, uint64_t key_id, int64_t after, struct store_sent *ret, struct err *why);
 
 int store_allows(struct store *s, bool (*each)(const struct store_allow *a, void *arg), void *arg, struct err *why);

@@ -7,8 +7,9 @@
 #include "lib/array.h"
 #include "lib/bytes.h"
 
-#define COLUMNS "id, name, raw, domain, began, last, last_mono, boot, ended, counted, expected, retried, deferred, refused"
-#define DATA 16 /* bytes of a row of mail sent: kind, zero, ahead, open, left, spare */
+#define COLUMNS "id, name, raw, domain, began, last, last_mono, boot, ended, counted, expected, retried, deferred," \
+		" refused"
+#define DATA 16 /* bytes of a row of mail sent: kind, behind, ahead, open, left, spare */
 
 int
 store_put_storm(struct store *s, const struct store_storm *storm, struct err *why)
@@ -32,6 +33,7 @@ pack(const struct sent_row *r, uint8_t data[DATA])
 {
 	memset(data, 0, DATA);
 	data[0] = r->kind;
+	data[1] = r->behind;
 	put_u16(data + 2, (uint16_t)r->ahead);
 	for (int i = 0; i < 2; i++) {
 		put_u16(data + 4 + 2 * i, r->open[i]);
@@ -44,6 +46,7 @@ static void
 unpack(const uint8_t data[DATA], struct sent_row *r)
 {
 	r->kind = data[0];
+	r->behind = data[1];
 	r->ahead = (int16_t)get_u16(data + 2);
 	for (int i = 0; i < 2; i++) {
 		r->open[i] = get_u16(data + 4 + 2 * i);

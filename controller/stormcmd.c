@@ -118,13 +118,13 @@ print_explained(const struct cli *cli, const json_t *s)
 	if (over)
 		(void)printf("ended   %s; nothing is refused for it any more\n", text_of(s, "ended"));
 	else
-		(void)printf("ended   not yet; it ends when fewer than %lld have come in %s, or by `spillway storms release`\n",
-			(long long)cli->config.storms.rules.bounces, quiet);
+		(void)printf("ended   not yet; it ends when fewer than %lld have come in %s,"
+			" or by `spillway storms release`\n", (long long)cli->config.storms.rules.bounces, quiet);
 	(void)printf("counted %lld that nothing it sent explains\n", number_of(s, "counted"));
-	(void)printf("refused %lld with 550, for it waits for no answer; %lld put off with 451\n", number_of(s, "refused"),
-		number_of(s, "deferred"));
-	(void)printf("let in  %lld expected answers to its mail, %lld that came back as told\n", number_of(s, "expected"),
-		number_of(s, "retried"));
+	(void)printf("refused %lld with 550, for it waits for no answer; %lld put off with 451\n",
+		number_of(s, "refused"), number_of(s, "deferred"));
+	(void)printf("let in  %lld expected answers to its mail, %lld that came back as told\n",
+		number_of(s, "expected"), number_of(s, "retried"));
 }
 
 static void
@@ -159,8 +159,8 @@ storms_explain(const struct cli *cli, struct store *s, const char *what, json_t 
 	char name[STORE_NAME_MAX];
 	bool is_address = name_on_record(what, name, sizeof(name));
 	json_t *storms = json_array(), *first;
-	int r = store_find_storms(s, is_address ? NULL : what, is_address ? name : NULL, STORMS_SHOWN, add_storm, storms,
-		why);
+	int r = store_find_storms(s, is_address ? NULL : what, is_address ? name : NULL, STORMS_SHOWN, add_storm,
+		storms, why);
 
 	first = json_array_get(storms, 0);
 	if (r == 0 && first == NULL)

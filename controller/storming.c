@@ -107,8 +107,9 @@ begin(struct engine *e, uint16_t storm, mono_t now)
 	const struct storms_record *r = storms_get(storms, storm);
 	const struct store_storm row = row_of(e, r, false, now);
 	(void)journal_put_storm(e->journal, &row, false);
-	(void)snprintf(text, sizeof(text), "%s: a storm of bounces began: %llu that its own mail does not explain, to %.100s",
-		id, (unsigned long long)r->counted, row.name);
+	(void)snprintf(text, sizeof(text),
+		"%s: a storm of bounces began: %llu that its own mail does not explain, to %.100s", id,
+		(unsigned long long)r->counted, row.name);
 	log_warning("storms", "%s", text);
 	engine_change(e, STORE_STORM, e->stance.level, e->stance.level, text, "spillway");
 }
@@ -121,8 +122,9 @@ end(struct engine *e, const struct storms_record *r, const char *who, bool durab
 	uint64_t id = journal_put_storm(e->journal, &row, durable);
 	char text[STORE_TEXT_MAX];
 
-	(void)snprintf(text, sizeof(text), "%s: the storm is over: %llu counted, %llu refused, %llu put off; %.80s", r->id,
-		(unsigned long long)r->counted, (unsigned long long)r->refused, (unsigned long long)r->deferred, row.name);
+	(void)snprintf(text, sizeof(text), "%s: the storm is over: %llu counted, %llu refused, %llu put off; %.80s",
+		r->id, (unsigned long long)r->counted, (unsigned long long)r->refused, (unsigned long long)r->deferred,
+		row.name);
 	log_info("storms", "%s", text);
 	engine_change(e, STORE_STORM, e->stance.level, e->stance.level, text, who);
 	return id;
@@ -219,13 +221,13 @@ refuse(struct engine *e, const struct record *r, const struct storms_result *res
 	evidence_refusal(e, r, CHECK_BOUNCESHIELD, ret->code, storm->id);
 }
 
-/* Before what is stored has been read, nobody knows what was sent: then nothing is refused for good. */
+/* Nobody knows yet all that was sent: then nothing is refused for good. */
 static bool
 is_young(const struct engine *e, mono_t now)
 {
 	const struct storming *s = e->storming;
 
-	return !s->restored || mono_since(sent_since(s->sent), now) < e->config.storms.learn_ms;
+	return mono_since(sent_since(s->sent), now) < e->config.storms.learn_ms;
 }
 
 static void
@@ -239,7 +241,8 @@ judge(struct engine *e, const struct record *r, const struct address *to, mono_t
 	sent_look(s->sent, to, &client, now, &match);
 	const struct storms_bounce bounce = {
 		.to = to, .from = client.ip, .is_odd = match.has_spare, .may_guess = match.may_guess,
-		.is = match.fit == SENT_FITS ? STORMS_EXPECTED : match.fit == SENT_NOTHING ? STORMS_UNSENT : STORMS_OPEN,
+		.is = match.fit == SENT_FITS ? STORMS_EXPECTED
+			: match.fit == SENT_NOTHING ? STORMS_UNSENT : STORMS_OPEN,
 		.is_young = is_young(e, now),
 	};
 	storms_ask(s->storms, &bounce, now, &result);
@@ -268,8 +271,10 @@ storming_asked(struct engine *e, const struct record *r, mono_t now, struct ask_
 		storming_told(e, r, now);
 		return;
 	}
-	if (from->full_len == from->len && address_is_bounce_sender(from->s, from->len) && to->full_len == to->len
-		&& address_parse(to->s, to->len, &address) && !(r->ip_known && blocking_is_allowed(e, &r->ip, now)))
+	/* Before what is stored has been read, nobody knows what was sent, nor which storms there are. */
+	if (e->storming->restored && from->full_len == from->len && address_is_bounce_sender(from->s, from->len)
+		&& to->full_len == to->len && address_parse(to->s, to->len, &address)
+		&& !(r->ip_known && blocking_is_allowed(e, &r->ip, now)))
 		judge(e, r, &address, now, ret);
 }
 
@@ -346,8 +351,8 @@ storming_list(struct engine *e, const json_t *request)
 		if (r != NULL)
 			(void)json_array_append_new(all, describe(r, turn_now(&e->turn)));
 	}
-	return json_pack("{s:b, s:o, s:i, s:I}", "ok", 1, "storms", all, "count", (int)storms_count(s->storms), "quiet_ms",
-		(json_int_t)e->config.storms.rules.quiet_ms);
+	return json_pack("{s:b, s:o, s:i, s:I}", "ok", 1, "storms", all, "count", (int)storms_count(s->storms),
+		"quiet_ms", (json_int_t)e->config.storms.rules.quiet_ms);
 }
 
 static void
@@ -392,9 +397,11 @@ storming_release(struct engine *e, const json_t *request, const char *who, uint6
 	for (int i = 0; i < WAITERS; i++)
 		w = s->waiter[i].client == 0 ? &s->waiter[i] : w;
 	if (!json_is_string(name))
-		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 100, "error", "release: an address or a domain is needed");
+		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 100, "error",
+			"release: an address or a domain is needed");
 	if (w == NULL)
-		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 111, "error", "too many wait for the disk; try again");
+		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 111, "error",
+			"too many wait for the disk; try again");
 	if (!storms_release(s->storms, json_string_value(name), json_string_length(name), &r))
 		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 1, "error",
 			"no storm of that address or domain; `spillway storms` lists them");

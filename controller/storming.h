@@ -33,8 +33,8 @@ void storming_flush(struct engine *e, mono_t now);
 /* When storming_step() is to be called again at the latest. */
 mono_t storming_due(const struct engine *e);
 
-/* A session has asked at RCPT, and nothing else refuses it: `ret` is an answer that lets it pass, and is changed when it
- * is refused. */
+/* A session has asked at RCPT, and nothing else refuses it: `ret` is an answer that lets it pass, and is changed when
+ * it is refused. */
 void storming_asked(struct engine *e, const struct record *r, mono_t now, struct ask_answer *ret);
 
 /* A plugin tells that one of our users sends. */

@@ -103,7 +103,7 @@ weight(const struct storms *s, const struct table *t, size_t at)
 {
 	const struct count *c = &t->count[at];
 
-	if (c->key == 0 || (c->storm == STORMS_NONE && mono_since((mono_t) { newest(t, at) }, s->last) > s->cfg.within_ms))
+	if (c->key == 0 || (c->storm == STORMS_NONE && s->last.ms - newest(t, at) > s->cfg.within_ms))
 		return 0;
 	return c->storm != STORMS_NONE ? UINT32_MAX : c->n + 1;
 }

@@ -15,8 +15,8 @@
  *
  * What happens in a storm.  An expected answer gets in.  While the address has mail open, any other bounce may be an
  * answer from a host of another name: `open_mail` says what becomes of it.  With "retry" it is put off, and let in when
- * the same client (of IPv6 its /64) comes back to the same address after `retry`: a mail server does.  One that brings more than
- * STORMS_PENDING before that is a source of the flood, and stays put off.  When the address has nothing open,
+ * the same client (of IPv6 its /64) comes back to the same address after `retry`: a mail server does.  One that brings
+ * more than STORMS_PENDING before that is a source of the flood, and stays put off.  When the address has nothing open,
  * `no_mail` says what happens; but while nobody can know what it has sent (`is_young`) it is put off at the hardest.
  *
  * Addresses whose local part, or which as a whole, are in `exempt` are never counted nor refused.

@@ -57,8 +57,8 @@ static bool
 is_shared_label(const char *s, size_t len)
 {
 	static const char *const shared[] = {
-		"ac", "co", "com", "edu", "gen", "go", "gob", "gov", "gouv", "id", "ltd", "mil", "ne", "net", "nom", "or",
-		"org", "plc", "sch",
+		"ac", "co", "com", "edu", "gen", "go", "gob", "gov", "gouv", "id", "ltd", "mil", "ne", "net", "nom",
+		"or", "org", "plc", "sch",
 	};
 
 	for (size_t i = 0; i < countof(shared); i++)

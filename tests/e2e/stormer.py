@@ -4,13 +4,14 @@
 # stormer.py - the mail of a bounce storm, from thousands of addresses of this machine
 #
 #   stormer.py send PORT SENDER FIRST N        N mails of alice, logged in, from SENDER to user@destK.test, K from FIRST on
-#   stormer.py storm PORT VICTIM [options]     forged bounces, real ones, and normal mail, mixed by dice with a seed
+#   stormer.py storm PORT VICTIM [options]     forged bounces, real ones, and normal mail, mixed by dice with a seed; a
+#                                              VICTIM of "@DOMAIN" gets the forged ones under made up local parts
 #      --forged N --clients M    N forged bounces from M addresses
 #      --real R --odd O          R real ones from hosts of destK.test, of which O from hosts of another name
 #      --normal P                P mails that are no bounces, half of them to others
-#      --retry S                 real ones that are put off come again after S seconds
 #      --log FILE                a line for each: KIND RCPT-AT CODE NUMBER ANSWERED-AT, in ms of the boot clock
 #      --jobs J --seed X
+#   stormer.py again PORT VICTIM --log FILE    the real ones of that log that were put off come again, as real-again, odd-again
 
 import argparse
 import asyncio
@@ -91,7 +92,8 @@ async def one(o, log, kind, k):
     if kind == "forged":
         i = k % o.clients
         sender = "MAILER-DAEMON@flood%d.test" % i if k % 10 == 0 else ""
-        code, at, told = await session(o.port, address(FORGED_NET, i), "mx.flood%d.test" % i, sender, [o.victim], body=False)
+        to = "x%d%s" % (k, o.victim) if o.victim.startswith("@") else o.victim
+        code, at, told = await session(o.port, address(FORGED_NET, i), "mx.flood%d.test" % i, sender, [to], body=False)
     elif kind == "normal":
         to = o.victim if k % 2 == 0 else "bob%d@example.test" % k
         code, at, told = await session(o.port, address(NORMAL_NET, k), "mx.remote.test", "carol%d@remote.test" % k, [to])
@@ -99,9 +101,6 @@ async def one(o, log, kind, k):
         helo = "out%d.provider.test" % k if kind.startswith("odd") else "mail.dest%d.test" % k
         code, at, told = await session(o.port, address(REAL_NET, k), helo, "", [o.victim])
     log.write("%s %d %d %d %d\n" % (kind, at, code, k, told))
-    if kind in ("real", "odd") and 400 <= code < 500:
-        await asyncio.sleep(o.retry)
-        await one(o, log, kind + "-again", k)
 
 
 async def storm(o):
@@ -118,16 +117,22 @@ async def storm(o):
             try:
                 await one(o, log, kind, k)
             finally:
-                if kind == "forged" or kind == "normal":
-                    jobs.release()
+                jobs.release()
 
         for kind, k in plan:
-            if kind == "forged" or kind == "normal":
-                await jobs.acquire()
+            await jobs.acquire()
+            waiting = [t for t in waiting if not t.done()] if len(waiting) > 1000 else waiting
             waiting.append(asyncio.create_task(run(kind, k)))
-            if len(waiting) > 1000:
-                waiting = [t for t in waiting if not t.done()]
         await asyncio.gather(*waiting)
+
+
+async def again(o):
+    with open(o.log) as log:
+        lines = [line.split() for line in log]
+    with open(o.log, "a", buffering=1) as log:
+        for kind, _, code, k, _ in lines:
+            if kind in ("real", "odd") and code.startswith("4"):
+                await one(o, log, kind + "-again", int(k))
 
 
 def main():
@@ -144,10 +149,13 @@ def main():
     for name in ("forged", "clients", "real", "odd", "normal", "seed"):
         t.add_argument("--" + name, type=int, default=1 if name == "clients" else 0)
     t.add_argument("--jobs", type=int, default=24)
-    t.add_argument("--retry", type=float, default=1)
+    t.add_argument("--log", required=True)
+    t = sub.add_parser("again")
+    t.add_argument("port", type=int)
+    t.add_argument("victim")
     t.add_argument("--log", required=True)
     o = p.parse_args()
-    asyncio.run(send(o) if o.what == "send" else storm(o))
+    asyncio.run({"send": send, "storm": storm, "again": again}[o.what](o))
 
 
 main()
