@@ -198,6 +198,19 @@ blocking_may_block(struct engine *e, const struct ip *ip)
 	return protect_find(e->blocking->protect, ip, turn_now(&e->turn), NULL) <= PROTECT_NONE;
 }
 
+/* While a source can't be known, everybody is protected for want of knowing better: then the configuration counts. */
+bool
+blocking_is_allowed(struct engine *e, const struct ip *ip, mono_t now)
+{
+	const struct config_blocks *c = &e->config.blocks;
+	enum protect_reason reason = protect_find(e->blocking->protect, ip, now, NULL);
+
+	for (unsigned i = 0; reason == PROTECT_UNKNOWN && i < c->n_allow; i++)
+		if (!c->allow[i].is_name && ip_prefix_contains(&c->allow[i].prefix, ip))
+			return true;
+	return reason == PROTECT_ALLOWED || reason == PROTECT_RELAY;
+}
+
 bool
 blocking_is_used(const struct engine *e)
 {

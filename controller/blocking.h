@@ -42,6 +42,9 @@ void blocking_login(struct engine *e, const struct ip *ip, mono_t now);
 /* Does the configuration write blocks anywhere, or play at it? */
 bool blocking_is_used(const struct engine *e);
 
+/* Is it on the allow list, or a relay client by the administrator's rules?  Then nothing is ever against it. */
+bool blocking_is_allowed(struct engine *e, const struct ip *ip, mono_t now);
+
 bool blocking_may_block( struct engine *e, const struct ip *ip);
 
 /* From the keeper, and from the recorder. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "controller/config_blocks.h"
+#include "controller/config_storms.h"
 #include "controller/config_limits.h"
 #include "controller/config_report.h"
 #include "controller/config_value.h"
@@ -385,6 +386,7 @@ read_source(const struct config_source *source, struct config *ret, struct confi
 		check_homes(&r, &tree);
 		check_ports(&r, &tree);
 		config_check_blocks(&r, &tree);
+		config_check_storms(&r, &tree);
 		note_unused(&r, &tree);
 	}
 	config_destroy(&tree);

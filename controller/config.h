@@ -21,6 +21,8 @@
 #include "controller/decide.h"
 #include "controller/protect.h"
 #include "controller/rate.h"
+#include "controller/sent.h"
+#include "controller/storms.h"
 #include "lib/err.h"
 #include "lib/schema.h"
 #include "lib/smtp.h"
@@ -95,6 +97,14 @@ struct config_blocks {
 	struct protect_allow allow[PROTECT_ALLOW_MAX];
 };
 
+struct config_storms {
+	struct storms_cfg rules;
+	int64_t remember_ms; /* who wrote to whom */
+	int64_t learn_ms; /* after the first start nothing is refused for good */
+	int64_t addresses; /* that bounces are counted for at once */
+	uint64_t memory; /* bytes for who wrote to whom */
+};
+
 /* Names looked up, so that the daemon never waits for a directory service. */
 struct config_ids {
 	unsigned n;
@@ -117,6 +127,7 @@ struct config {
 	struct rate_cfg limits;
 	struct config_concurrency concurrency;
 	struct config_blocks blocks;
+	struct config_storms storms;
 
 	/* Filled by config_resolve(), not from the file. */
 	struct config_ids plugin_uids, operator_uids, operator_gids;
@@ -159,7 +170,7 @@ struct config_section {
 	bool has_levels; /* it also holds the levels' groups */
 	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 13
+#define CONFIG_SECTIONS 14
 
 /* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];

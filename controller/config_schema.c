@@ -8,6 +8,7 @@
 #include "controller/archive.h"
 #include "controller/config.h"
 #include "controller/config_blocks.h"
+#include "controller/config_storms.h"
 #include "lib/array.h"
 #include "lib/num.h"
 #include "lib/text.h"
@@ -151,6 +152,7 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("blocks", config_blocks_rows, blocks), .has_allow = true },
 	{ SECTION("blocks.ipsvd", config_ipsvd_rows, blocks.actions) },
 	{ SECTION("blocks.tcprules", config_tcprules_rows, blocks.actions) },
+	{ SECTION("storms", config_storms_rows, storms) },
 };
 
 const struct cfg_row *

@@ -20,6 +20,8 @@ struct journal {
 	size_t lines_len;
 	struct event *lines_due;
 	uint64_t blocks_asked; /* id of the question for all blocks */
+	uint64_t storms_asked;
+	journal_storm *storm;
 	journal_done *done;
 	journal_override *override;
 	journal_stored *stored;
@@ -113,6 +115,13 @@ hear(struct journal *j, const struct recorder_answer *a)
 	case ANSWER_BLOCKS_END:
 		if (a->id == j->blocks_asked)
 			j->stored(NULL, NULL, j->arg);
+		break;
+	case ANSWER_STORM:
+	case ANSWER_SENT:
+	case ANSWER_STORMS_END:
+		if (a->id == j->storms_asked && j->storm != NULL)
+			j->storm(a->kind == ANSWER_STORM ? &a->storm : NULL, a->kind == ANSWER_SENT ? &a->sent : NULL,
+				j->arg);
 		break;
 	case ANSWER_STATUS:
 		j->status = *a;
@@ -268,6 +277,30 @@ journal_ask_blocks(struct journal *j)
 {
 	j->blocks_asked = j->next_id++;
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_ASK_BLOCKS, .id = j->blocks_asked });
+}
+
+uint64_t
+journal_put_storm(struct journal *j, const struct store_storm *s, bool durable)
+{
+	const struct recorder_message m = { .kind = RECORD_STORM, .id = durable ? j->next_id++ : 0, .u.storm = *s };
+
+	return say(j, &m) ? m.id : 0;
+}
+
+bool
+journal_put_sent(struct journal *j, const struct store_sent *s)
+{
+	return say(j, &(struct recorder_message) { .kind = RECORD_SENT, .u.sent = *s });
+}
+
+void
+journal_ask_storms(struct journal *j, uint64_t key_id, journal_storm *each)
+{
+	j->storm = each;
+	j->storms_asked = j->next_id++;
+	(void)say(j, &(struct recorder_message) {
+		.kind = RECORD_ASK_STORMS, .id = j->storms_asked, .u.sent.key_id = key_id,
+	});
 }
 
 unsigned

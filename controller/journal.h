@@ -28,6 +28,9 @@ typedef void journal_override(const struct store_override *o, void *arg);
 /* Called for each answer to journal_ask_blocks(): a block, or an entry of the allow list, or neither: that was all. */
 typedef void journal_stored(const struct store_block *b, const struct store_allow *a, void *arg);
 
+/* Called for each answer to journal_ask_storms(): a storm, or what was sent, or neither: that was all. */
+typedef void journal_storm(const struct store_storm *s, const struct store_sent *sent, void *arg);
+
 /* `fd` stays the caller's.  Returns 0 or -ENOMEM. */
 int journal_new(struct event_base *base, int fd, journal_done *done, journal_override *override,
 	journal_stored *stored, void *arg, struct journal **ret);
@@ -59,6 +62,13 @@ uint64_t journal_put_allow(struct journal *j, const struct store_allow *a);
 
 /* Ask for all that are stored. */
 void journal_ask_blocks(struct journal *j);
+
+/* Store a storm, as journal_put_block(); or what was sent: returns whether it is on its way. */
+uint64_t journal_put_storm(struct journal *j, const struct store_storm *s, bool durable);
+bool journal_put_sent(struct journal *j, const struct store_sent *s);
+
+/* Ask for all of it, with a function for the answers (and the argument of journal_new). */
+void journal_ask_storms(struct journal *j, uint64_t key_id, journal_storm *each);
 
 /* How many more messages fit. */
 unsigned journal_room(const struct journal *j);

@@ -22,6 +22,8 @@ publish_configured(const struct config *c, struct state *ret)
 	ret->flags = c->plugins.texts == TEXTS_EXTENDED ? STATE_EXTENDED_TEXTS : 0;
 	if (c->blocks.login_credit_ms > 0 && c->blocks.rules.on.n > 0 && c->limits.n_classes > 0)
 		ret->flags |= STATE_TELL_LOGINS;
+	if (c->storms.rules.bounces > 0)
+		ret->flags |= STATE_BOUNCES;
 	for (int stage = 0; stage < STAGE_COUNT; stage++) {
 		const struct cfg_list *names = &c->plugins.stage[stage];
 

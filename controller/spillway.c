@@ -34,6 +34,7 @@ static const struct {
 	{ "unblock", "ADDRESS[/N]... | --import FILE", "let them in again", ask_unblock },
 	{ "blocks", "[ADDRESS|RULE|ID] [--sort KEY] [--export]", "who is blocked, until when, why", show_blocks },
 	{ "allow", "list|add|remove|check [ENTRY]", "who is never blocked", ask_allow },
+	{ "storms", "[release ADDRESS]", "addresses under a storm of bounces; end one", storms_run },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
 	{ "rate", "CLASS VALUE", "is it too often? counts; exit code 0 no, 1 yes, 2 error", rate_ask },

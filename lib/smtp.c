@@ -29,6 +29,7 @@ static const char *const checks[CHECK_COUNT] = {
 	[CHECK_USERTHROTTLE] = "userthrottle",
 	[CHECK_RCPTTHROTTLE] = "rcptthrottle",
 	[CHECK_TARPIT] = "tarpit",
+	[CHECK_BOUNCESHIELD] = "bounceshield",
 };
 
 static const char *
@@ -84,6 +85,7 @@ check_stage(enum check check)
 		return STAGE_MAIL;
 	case CHECK_RCPTTHROTTLE:
 	case CHECK_TARPIT:
+	case CHECK_BOUNCESHIELD:
 		return STAGE_RCPT;
 	case CHECK_CONCURRENCY:
 	case CHECK_IPTHROTTLE:

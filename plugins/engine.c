@@ -68,6 +68,19 @@ engine_tell_login(const struct session *s)
 	(void)send_event(s, &rec);
 }
 
+/* A mail that nobody knows of would have its bounce refused one day.  So when the engine's queue is full, it is asked
+ * instead, which it notices in any case; what it answers is not looked at. */
+void
+engine_tell_sent(const struct session *s)
+{
+	struct record rec = { .check = CHECK_BOUNCESHIELD, .verdict = VERDICT_PASS };
+	struct asking a = { .question.wants = 1u << CHECK_BOUNCESHIELD };
+
+	errno = 0;
+	if (!send_event(s, &rec) || errno == EAGAIN)
+		(void)engine_ask(s, &a);
+}
+
 bool
 engine_ask(const struct session *s, struct asking *a)
 {

@@ -22,6 +22,7 @@ static const struct check_ops *const check_table[] = {
 	&check_userthrottle,
 	&check_rcptthrottle,
 	&check_tarpit,
+	&check_bounceshield,
 };
 
 /* What the name that we are run by asks for. */
@@ -92,10 +93,20 @@ is_for(const struct check_ops *c, const struct session *s)
 	return s->class != CLASS_OWN || (c->for_users && s->user != NULL);
 }
 
+/* Does a user send to somebody here, and is the engine told of that by us? */
+static bool
+is_sending(const struct job *job, const struct session *s)
+{
+	return s->class == CLASS_OWN && s->stage == STAGE_RCPT
+		&& (job->only == NULL || job->only == &check_bounceshield);
+}
+
 /* Is there any check that this session could concern?  If not, the state need not be read. */
 static bool
 concerns(const struct job *job, const struct session *s)
 {
+	if (is_sending(job, s))
+		return true;
 	return job->only != NULL ? is_for(job->only, s) : s->class != CLASS_OWN || s->user != NULL;
 }
 
@@ -218,6 +229,13 @@ refuse(const struct session *s, const struct check_ops *c, const struct ask_answ
 		c->refused(s, a);
 }
 
+static bool
+wants_sent(const struct session *s, const struct job *job)
+{
+	return is_sending(job, s) && (s->state.flags & STATE_BOUNCES) != 0
+		&& (job->only != NULL || (s->state.checks[STAGE_RCPT] & 1u << CHECK_BOUNCESHIELD) != 0);
+}
+
 static void
 consult(const struct session *s, const struct job *job)
 {
@@ -230,8 +248,12 @@ consult(const struct session *s, const struct job *job)
 		if (s->user != NULL && s->ip_known && s->stage == STAGE_MAIL
 			&& (s->state.flags & STATE_TELL_LOGINS) != 0)
 			engine_tell_login(s);
+		if (wants_sent(s, job))
+			engine_tell_sent(s);
 		return;
 	}
+	if (wants_sent(s, job)) /* it learns that from the question as well */
+		a.question.wants |= 1u << CHECK_BOUNCESHIELD;
 	if (!engine_ask(s, &a)) {
 		say_note(s, first->name, "Can't connect to spillwayd");
 		return;

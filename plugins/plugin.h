@@ -65,6 +65,7 @@ struct check_ops {
 	uint16_t code; /* where the connection may be closed; else it is 451 */
 	const char *enhanced; /* "4.3.2", for extended texts */
 	const char *text; /* without the code */
+	const char *enhanced_550, *text_550; /* when the engine says 550; NULL: it does not */
 
 	/* By what is at hand: does it refuse this session?  NULL: it can't tell by itself. */
 	bool (*refuses)(const struct session *s);
@@ -87,6 +88,7 @@ extern const struct check_ops check_ipthrottle;
 extern const struct check_ops check_userthrottle;
 extern const struct check_ops check_rcptthrottle;
 extern const struct check_ops check_tarpit;
+extern const struct check_ops check_bounceshield;
 
 /* --- guard.c --------------------------------------------------------------------------------- */
 
@@ -127,6 +129,9 @@ bool engine_tell(const struct session *s, const struct check_ops *c);
 
 /* One of our users is there: nothing is decided about him, but his address is treated with more care.  Never waits. */
 void engine_tell_login(const struct session *s);
+
+/* One of our users sends to somebody: a bounce may come back.  Waits only when the engine can't take it otherwise. */
+void engine_tell_sent(const struct session *s);
 
 /* Put a->question, of which what is wanted is there.  Returns whether it was answered. */
 bool engine_ask(const struct session *s, struct asking *a);
