@@ -259,10 +259,10 @@ consult(const struct session *s, const struct job *job)
 		return;
 	}
 	const struct check_ops *c = refusal_of(&a);
-	if (c != NULL)
-		refuse(s, c, &a.answer);
-	else
+	if (c == NULL)
 		pass(s, &a);
+	else if (is_for(c, s)) /* whatever the engine says */
+		refuse(s, c, &a.answer);
 }
 
 static void
