@@ -108,6 +108,7 @@ struct config {
 		struct probe_qstat_cfg qstat;
 		struct probe_load_cfg load;
 		struct probe_disk_cfg disk;
+		struct probe_logs_cfg logs;
 	} probes;
 	struct decide_cfg levels;
 	struct config_plugins plugins;
@@ -158,7 +159,7 @@ struct config_section {
 	bool has_levels; /* it also holds the levels' groups */
 	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 13
+#define CONFIG_SECTIONS 14
 
 /* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];

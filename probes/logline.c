@@ -230,8 +230,8 @@ is_port(struct logspan s)
 	return take_number(&r, &port) && at_end(&r) && port <= 65535;
 }
 
-/* Of the client, "HOST:IP:INFO:PORT" (tcpserver) or "HOST:INFO:IP:PORT" (tcpsvd): host and info are what others say, but
- * have no colon in them, for the servers replace it.  With IPv6 that can't be told apart: nobody is charged. */
+/* Of the client, "HOST:IP:INFO:PORT" (tcpserver) or "HOST:INFO:IP:PORT" (tcpsvd): host and info are what others say,
+ * but have no colon in them, for the servers replace it.  With IPv6 that can't be told apart: nobody is charged. */
 static void
 find_peer(struct logspan word, size_t at, struct logline *l)
 {
@@ -247,7 +247,8 @@ parse_peer(struct rest *r, struct logline *l, enum log_kind kind, size_t ip_at)
 	struct logspan here, peer;
 
 	l->kind = kind;
-	if (!take_number(r, &l->number) || !TAKE(r, " ") || !take_word(r, &here) || !TAKE(r, " ") || !take_word(r, &peer))
+	if (!take_number(r, &l->number) || !TAKE(r, " ") || !take_word(r, &here) || !TAKE(r, " ")
+		|| !take_word(r, &peer))
 		return false;
 	find_peer(peer, ip_at, l);
 	return at_end(r) || ip_at == 2;
@@ -287,8 +288,8 @@ parse_close(struct rest *r, struct logline *l)
 	uint64_t code;
 
 	l->kind = LOGLINE_CLOSE;
-	return take_number(r, &l->number) && TAKE(r, " ") && take_word(r, &word) && TAKE(r, " ") && take_number(r, &code)
-		&& at_end(r);
+	return take_number(r, &l->number) && TAKE(r, " ") && take_word(r, &word) && TAKE(r, " ")
+		&& take_number(r, &code) && at_end(r);
 }
 
 static bool

@@ -2,10 +2,10 @@
 /*
  * tai64n - the time stamps at the start of log lines
  *
- * Pure.  Read are TAI64N labels of multilog and `svlogd -t` ("@" and 24 lower-case hex digits), the dates of `svlogd -tt`,
- * `svlogd -ttt` and tai64nlocal, and the seconds of `journalctl -o short-unix`, each with the one blank behind.  A line
- * without stamp is a line without stamp, not an error.  What a writer of the log may have put behind the stamp is
- * never looked at.
+ * Pure.  Read are TAI64N labels of multilog and `svlogd -t` ("@" and 24 lower-case hex digits), the dates of
+ * `svlogd -tt`, `svlogd -ttt` and tai64nlocal, and the seconds of `journalctl -o short-unix`, each with the one blank
+ * behind.  A line without stamp is a line without stamp, not an error.  What a writer of the log may have put behind
+ * the stamp is never looked at.
  */
 #ifndef PROBES_TAI64N_H
 #define PROBES_TAI64N_H
@@ -20,7 +20,7 @@
 struct stamp {
 	wall_t at;
 	bool local; /* `at` is local time read as if it were UTC: tai64nlocal's */
-	size_t len; /* bytes up to the text: the stamp, its blank, and the host and program that the journal puts there */
+	size_t len; /* up to the text: the stamp, its blank, the host and program that the journal puts there */
 };
 
 /* Read the stamp at the start of a line of `n` bytes.  Returns false when there is none, then `ret` is untouched. */
