@@ -125,6 +125,7 @@ $(B)/standin/%: $(B)/tests/standin/%.o $(B)/lib.a
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(filter-out %/lib.a,$(filter %.a,$^)) $(B)/lib.a -o $@
 $(B)/standin/blockctl: $(B)/actions.a
+$(B)/standin/logtail: $(B)/probes.a
 
 SIM := $(B)/tests/sim/sim.o
 $(B)/unit/%: $(B)/tests/unit/%.o $(SIM) $(ARCHIVES)

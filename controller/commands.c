@@ -62,6 +62,7 @@ unit_name(enum reading_unit unit)
 {
 	static const char *const names[] = {
 		[UNIT_COUNT] = "count", [UNIT_SECONDS] = "seconds", [UNIT_RATE] = "per second",
+		[UNIT_MINUTE] = "per minute",
 		[UNIT_PERCENT] = "percent", [UNIT_BYTES] = "bytes", [UNIT_PLAIN] = "",
 	};
 
@@ -76,7 +77,8 @@ describe_reading(const struct engine *e, enum reading_id id, mono_t now)
 	char text[READING_TEXT_MAX];
 
 	if (!v.known)
-		return json_pack("{s:n, s:s, s:s}", "value", "unit", unit, "text", "unknown");
+		return json_pack("{s:n, s:s, s:s, s:b}", "value", "unit", unit, "text", "unknown", "off",
+			watch_is_off(e->watch, id));
 	reading_format(reading_info[id].unit, v.value, text);
 	return json_pack("{s:f, s:s, s:s, s:I}", "value", v.value, "unit", unit, "text", text, "age_ms",
 		(json_int_t)mono_since(e->readings.r[id].at, now));

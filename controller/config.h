@@ -119,6 +119,7 @@ struct config {
 		struct probe_qstat_cfg qstat;
 		struct probe_load_cfg load;
 		struct probe_disk_cfg disk;
+		struct probe_logs_cfg logs;
 	} probes;
 	struct decide_cfg levels;
 	struct config_plugins plugins;

@@ -145,6 +145,7 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("probes.qstat", NULL, probes.qstat) },
 	{ SECTION("probes.load", NULL, probes.load) },
 	{ SECTION("probes.disk", NULL, probes.disk) },
+	{ SECTION("probes.logs", NULL, probes.logs) },
 	{ SECTION("levels", levels_rows, levels), .has_levels = true },
 	{ SECTION("plugins", plugins_rows, plugins) },
 	{ SECTION("store", store_rows, store) },

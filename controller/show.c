@@ -85,7 +85,8 @@ print_readings(const json_t *readings)
 	json_t *r;
 
 	json_object_foreach((json_t *)(uintptr_t)readings, name, r)
-		(void)printf("          %-16s %s\n", name, text_of(r, "text"));
+		if (!is_true(r, "off"))
+			(void)printf("          %-16s %s\n", name, text_of(r, "text"));
 }
 
 static void

@@ -18,6 +18,7 @@ struct watched {
 	struct event *timer, *io; /* io: NULL while there is no descriptor */
 	int fd; /* of `io` */
 	bool failing;
+	bool off; /* by configuration: no trouble */
 	struct err why; /* while failing */
 	struct log_memory memory;
 	uint64_t looks, failures;
@@ -29,6 +30,7 @@ struct watch {
 	struct event_base *base;
 	struct turn *turn;
 	struct readings *readings;
+	struct probe_env env;
 	struct watched probe[PROBE_COUNT];
 	bool counted;
 	uint64_t arrived;
@@ -107,7 +109,8 @@ fail(struct watched *p, int r, const struct err *why)
 	readings_forget(p->watch->readings, p->ops->readings);
 	if ((p->ops->readings & 1u << READING_ARRIVALS) != 0)
 		p->watch->counted = false;
-	if (r != -ENODATA) /* switched off is no trouble */
+	p->off = r == -ENODATA;
+	if (!p->off)
 		(void)log_edge(&p->memory, LOG_WARNING, p->ops->name, why->text);
 }
 
@@ -190,7 +193,7 @@ look(struct watched *p, bool news)
 		take(p, &s, now);
 		/* A look that tells nothing (qmail-qstat has just been started) is no proof that all is well. */
 		if (p->failing && r == 0 && s.told != 0) {
-			p->failing = false;
+			p->failing = p->off = false;
 			(void)log_edge(&p->memory, LOG_INFO, p->ops->name, NULL);
 		}
 	}
@@ -236,7 +239,6 @@ int
 watch_new(struct event_base *base, struct turn *turn, const struct config *config,
 	struct readings *readings, struct watch **ret)
 {
-	const struct probe_env env = { .homes = &config->qmail.homes };
 	struct watch *w = calloc(1, sizeof(*w));
 
 	if (w == NULL)
@@ -244,12 +246,13 @@ watch_new(struct event_base *base, struct turn *turn, const struct config *confi
 	w->base = base;
 	w->turn = turn;
 	w->readings = readings;
+	w->env = (struct probe_env) { .homes = &config->qmail.homes, .state_dir = config->service.state_dir };
 	for (int i = 0; i < PROBE_COUNT; i++) {
 		struct watched *p = &w->probe[i];
 
 		p->watch = w;
 		p->fd = -1;
-		if (probe_table[i]->init(&env, section_of(config, probe_table[i]), &p->ctx) < 0
+		if (probe_table[i]->init(&w->env, section_of(config, probe_table[i]), &p->ctx) < 0
 			|| (p->ops = probe_table[i], p->timer = evtimer_new(base, on_timer, p)) == NULL) {
 			watch_free(w);
 			return -ENOMEM;
@@ -258,6 +261,24 @@ watch_new(struct event_base *base, struct turn *turn, const struct config *confi
 	}
 	*ret = w;
 	return 0;
+}
+
+bool
+watch_is_off(const struct watch *w, enum reading_id id)
+{
+	bool off = false;
+
+	for (int i = 0; i < PROBE_COUNT; i++)
+		if ((w->probe[i].ops->readings & 1u << id) != 0)
+			off = w->probe[i].off;
+	return off;
+}
+
+void
+watch_sent(struct watch *w, void (*sent)(const struct sendlog_delivery *d, void *arg), void *arg)
+{
+	w->env.sent = sent;
+	w->env.sent_arg = arg;
 }
 
 bool

@@ -20,6 +20,12 @@ int watch_new(struct event_base *base, struct turn *turn, const struct config *c
 	struct readings *readings, struct watch **ret);
 void watch_free(struct watch *w);
 
+/* Let `sent` know of each delivery in qmail-send's log (probes.logs), from the next turn on. */
+void watch_sent(struct watch *w, void (*sent)(const struct sendlog_delivery *d, void *arg), void *arg);
+
+/* Is the probe of this reading switched off by its configuration? */
+bool watch_is_off(const struct watch *w, enum reading_id id);
+
 /* Messages that ever came into the queue; false while that is not known. */
 bool watch_arrived(const struct watch *w, uint64_t *ret);
 

@@ -37,6 +37,19 @@ const struct reading_info reading_info[READING_COUNT] = {
 		"messages in the queue, as qmail-qstat counts" },
 	[READING_QSTAT_TODO] = { "qstat_todo", UNIT_COUNT, TOO_MUCH_IS_BAD,
 		"messages not yet preprocessed, as qmail-qstat counts" },
+	[READING_DELIVERIES] = { "deliveries", UNIT_MINUTE, EITHER_IS_BAD, "deliveries that succeeded, by the log" },
+	[READING_DEFERRALS] = { "deferrals", UNIT_MINUTE, TOO_MUCH_IS_BAD, "deliveries put off, by the log" },
+	[READING_FAILURES] = { "failures", UNIT_MINUTE, TOO_MUCH_IS_BAD,
+		"deliveries that failed for good, by the log" },
+	[READING_BOUNCES] = { "bounces", UNIT_MINUTE, TOO_MUCH_IS_BAD, "bounces that qmail-send wrote, by the log" },
+	[READING_LOCAL_BUSY] = { "local_busy", UNIT_COUNT, TOO_MUCH_IS_BAD, "local deliveries in progress" },
+	[READING_REMOTE_BUSY] = { "remote_busy", UNIT_COUNT, TOO_MUCH_IS_BAD, "remote deliveries in progress" },
+	[READING_LOCAL_SHARE] = { "local_share", UNIT_PERCENT, TOO_MUCH_IS_BAD,
+		"share of concurrencylocal that is in use" },
+	[READING_REMOTE_SHARE] = { "remote_share", UNIT_PERCENT, TOO_MUCH_IS_BAD,
+		"share of concurrencyremote that is in use" },
+	[READING_REJECTIONS] = { "rejections", UNIT_MINUTE, TOO_MUCH_IS_BAD,
+		"clients that tcpsvd, tcpserver, rblsmtpd or qmail-smtpd turned away, by the log" },
 };
 
 static const char *const level_names[LEVEL_COUNT] = {
@@ -79,7 +92,7 @@ void
 reading_format(enum reading_unit unit, double value, char ret[READING_TEXT_MAX])
 {
 	static const char *const suffix[] = {
-		[UNIT_COUNT] = "", [UNIT_SECONDS] = "s", [UNIT_RATE] = "/s",
+		[UNIT_COUNT] = "", [UNIT_SECONDS] = "s", [UNIT_RATE] = "/s", [UNIT_MINUTE] = "/min",
 		[UNIT_PERCENT] = "%", [UNIT_PLAIN] = "",
 	};
 

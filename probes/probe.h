@@ -22,9 +22,16 @@
 #define PROBE_FACTS_MAX 16
 #define PROBE_FACT_TEXT_MAX 96
 
-/* What all probes may want to know. */
+struct sendlog_delivery;
+
+/* What all probes may want to know; borrowed for the life of the probe. */
 struct probe_env {
-	const struct cfg_list *homes; /* qmail homes; borrowed for the life of the probe */
+	const struct cfg_list *homes; /* qmail homes */
+	const char *state_dir; /* for what must outlive a restart; NULL: nothing is kept */
+
+	/* Called for each delivery in qmail-send's log, in the order of the log; NULL: nobody wants to know. */
+	void (*sent)(const struct sendlog_delivery *d, void *arg);
+	void *sent_arg;
 };
 
 /* What one look gave. */
@@ -71,9 +78,9 @@ struct probe_ops {
 
 /* All probes, in the order of `spillway probes`, ended by NULL. */
 extern const struct probe_ops *const probe_table[];
-#define PROBE_COUNT 4
+#define PROBE_COUNT 5
 
-extern const struct probe_ops probe_queue, probe_qstat, probe_load, probe_disk;
+extern const struct probe_ops probe_queue, probe_qstat, probe_load, probe_disk, probe_logs;
 
 /* The sections' structs. */
 struct probe_queue_cfg {
@@ -91,6 +98,11 @@ struct probe_load_cfg {
 
 struct probe_disk_cfg {
 	int64_t every_ms;
+};
+
+struct probe_logs_cfg {
+	struct cfg_list send, server, shared; /* by enum log_stream */
+	int64_t every_ms, stale_ms;
 };
 
 /* Helpers for probes. */

@@ -9,6 +9,7 @@ const struct probe_ops *const probe_table[] = {
 	&probe_qstat,
 	&probe_load,
 	&probe_disk,
+	&probe_logs,
 	NULL,
 };
 

@@ -60,6 +60,9 @@ for pair in lib:probes lib:actions lib:controller lib:plugin/plugins probes:acti
 	ok "${pair%:*} does not use ${pair#*:}" "$(uses "${pair%:*}" "${pair#*:}")"
 done
 ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/controller/readings.o")"
+ok "the readers of log lines are pure" "$(impure "$B/probes/logline.o" "$B/probes/tai64n.o")"
+ok "sendlog is pure, but for the memory of its tables" \
+	"$(impure "$B/probes/sendlog.o" | grep -vE '^(calloc|free|logline_relay) ')"
 ok "admit is pure" "$(impure "$B/controller/admit.o")"
 ok "offence is pure, but for the memory of its table" "$(impure "$B/controller/offence.o" | grep -vE '^(calloc|free) ')"
 ok "decide and admit have no global variable that changes" \
