@@ -88,6 +88,7 @@ struct config_blocks {
 	struct blocks_cfg rules;
 	struct block_cfg actions;
 	int64_t login_credit_ms; /* so long a login softens */
+	int64_t mail_credit_ms; /* so long mail spares the network that it came from */
 	int64_t max; /* blocks at once */
 	int64_t remember; /* prefixes that offended before */
 	unsigned n_allow;

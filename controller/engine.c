@@ -318,6 +318,8 @@ on_refusal(const struct record *r, void *arg)
 
 	if (r->verdict == VERDICT_PASS && r->ip_known && admit_is_own(r))
 		blocking_login(e, &r->ip, turn_now(&e->turn));
+	else if (r->verdict == VERDICT_PASS && r->ip_known && r->stage == STAGE_DATA)
+		blocking_mail(e, &r->ip, turn_now(&e->turn));
 	if (r->verdict == VERDICT_PASS || r->check != CHECK_OVERLOAD)
 		return; /* what a limit refuses is counted where it is asked for, and says nothing about load */
 	e->refused++;

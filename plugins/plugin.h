@@ -129,7 +129,7 @@ void put_user(struct text *t, const char *user);
 bool engine_tell(const struct session *s, const struct check_ops *c);
 
 /* One of our users is there: nothing is decided about him, but his address is treated with more care.  Never waits. */
-void engine_tell_login(const struct session *s);
+void engine_tell_session(const struct session *s);
 
 /* Put a->question, of which what is wanted is there.  Returns whether it was answered. */
 bool engine_ask(const struct session *s, struct asking *a);
