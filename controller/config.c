@@ -386,7 +386,6 @@ read_source(const struct config_source *source, struct config *ret, struct confi
 		check_homes(&r, &tree);
 		check_ports(&r, &tree);
 		config_check_blocks(&r, &tree);
-		config_check_storms(&r, &tree);
 		note_unused(&r, &tree);
 	}
 	config_destroy(&tree);

@@ -91,6 +91,7 @@ struct config_blocks {
 	struct blocks_cfg rules;
 	struct block_cfg actions;
 	int64_t login_credit_ms; /* so long a login softens */
+	int64_t mail_credit_ms; /* so long mail spares the network that it came from */
 	int64_t max; /* blocks at once */
 	int64_t remember; /* prefixes that offended before */
 	unsigned n_allow;
@@ -171,7 +172,7 @@ struct config_section {
 	bool has_levels; /* it also holds the levels' groups */
 	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 14
+#define CONFIG_SECTIONS 15
 
 /* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "controller/config_storms.h"
 
-#include <ctype.h>
-
 #define DAY_MS INT64_C(86400000)
 
 static const char *const policy_words[] = {
@@ -28,7 +26,7 @@ const struct cfg_row config_storms_rows[] = {
 	{ .name = "open_mail", .type = CFG_CHOICE, AT(rules.open_mail), .choices = policy_words, .def = STORMS_RETRY,
 		.help = "in a storm, a bounce from anywhere to an address that waits for answers to its mail" },
 	{ .name = "no_mail", .type = CFG_CHOICE, AT(rules.no_mail), .choices = policy_words, .def = STORMS_REFUSE,
-		.help = "in a storm, a bounce to an address that waits for none: pass, defer, or refuse" },
+		.help = "in a storm, the same to an address that waits for none" },
 	{ .name = "retry", .type = CFG_DURATION, AT(rules.retry_ms), .min = 1000, .max = DAY_MS, .def = 300000,
 		.help = "who was put off gets in when he comes back after so long" },
 	{ .name = "remember", .type = CFG_DURATION, AT(remember_ms), .min = DAY_MS, .max = 60 * DAY_MS,
@@ -44,19 +42,3 @@ const struct cfg_row config_storms_rows[] = {
 		.help = "memory for who wrote to whom: 32 bytes a pair" },
 	{ 0 },
 };
-
-void
-config_check_storms(struct config_reader *r, const config_t *tree)
-{
-	struct storms_cfg *c = &r->out->storms.rules;
-
-	for (unsigned i = 0; i < c->exempt.n; i++)
-		for (char *s = c->exempt.s[i]; *s != '\0'; s++)
-			*s = (char)tolower((unsigned char)*s);
-	if (c->quiet_ms < c->within_ms)
-		config_complain(r, config_lookup(tree, "storms.quiet"), "shorter than storms.within",
-			"a time that is at least as long");
-	if (c->no_mail == STORMS_RETRY)
-		config_complain(r, config_lookup(tree, "storms.no_mail"), "nothing is awaited that could come back",
-			"\"pass\", \"defer\", \"refuse\"");
-}

@@ -11,7 +11,4 @@
 
 extern const struct cfg_row config_storms_rows[]; /* of struct config_storms */
 
-/* Rules across keys; `exempt` becomes lower case. */
-void config_check_storms(struct config_reader *r, const config_t *tree);
-
 #endif

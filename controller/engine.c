@@ -319,6 +319,8 @@ on_refusal(const struct record *r, void *arg)
 
 	if (r->verdict == VERDICT_PASS && r->ip_known && admit_is_own(r))
 		blocking_login(e, &r->ip, turn_now(&e->turn));
+	else if (r->verdict == VERDICT_PASS && r->ip_known && r->stage == STAGE_DATA)
+		blocking_mail(e, &r->ip, turn_now(&e->turn));
 	if (r->verdict == VERDICT_PASS && r->check == CHECK_BOUNCESHIELD)
 		storming_told(e, r, turn_now(&e->turn));
 	if (r->verdict == VERDICT_PASS || r->check != CHECK_OVERLOAD)

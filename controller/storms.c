@@ -485,6 +485,11 @@ void
 storms_configure(struct storms *s, const struct storms_cfg *cfg)
 {
 	s->cfg = *cfg;
+	if (s->cfg.quiet_ms < s->cfg.within_ms)
+		s->cfg.quiet_ms = s->cfg.within_ms; /* a shorter time has no say */
+	for (unsigned i = 0; i < s->cfg.exempt.n; i++)
+		for (char *c = s->cfg.exempt.s[i]; *c != '\0'; c++)
+			*c = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
 }
 
 static int

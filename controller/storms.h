@@ -58,7 +58,7 @@ struct storms_cfg {
 	int64_t within_ms, quiet_ms; /* quiet_ms >= within_ms */
 	int64_t retry_ms;
 	int open_mail, no_mail; /* enum storms_policy */
-	struct cfg_list exempt; /* "postmaster", "info@example.org", in lower case */
+	struct cfg_list exempt; /* "postmaster", "info@example.org" */
 };
 
 enum storms_case {

@@ -61,7 +61,7 @@ engine_tell(const struct session *s, const struct check_ops *c)
 }
 
 void
-engine_tell_login(const struct session *s)
+engine_tell_session(const struct session *s)
 {
 	struct record rec = { .verdict = VERDICT_PASS };
 

@@ -236,6 +236,15 @@ wants_sent(const struct session *s, const struct job *job)
 		&& (job->only != NULL || (s->state.checks[STAGE_RCPT] & 1u << CHECK_BOUNCESHIELD) != 0);
 }
 
+/* Would the engine like to know of this session, though there is nothing to ask? */
+static bool
+is_of_interest(const struct session *s)
+{
+	if (s->class == CLASS_OWN)
+		return s->user != NULL && s->stage == STAGE_MAIL && (s->state.flags & STATE_TELL_LOGINS) != 0;
+	return s->stage == STAGE_DATA && (s->state.flags & STATE_TELL_MAILS) != 0;
+}
+
 static void
 consult(const struct session *s, const struct job *job)
 {
@@ -245,9 +254,8 @@ consult(const struct session *s, const struct job *job)
 	if (!s->state_ok)
 		return; /* without a fresh state there is no engine */
 	if (first == NULL) {
-		if (s->user != NULL && s->ip_known && s->stage == STAGE_MAIL
-			&& (s->state.flags & STATE_TELL_LOGINS) != 0)
-			engine_tell_login(s);
+		if (s->ip_known && is_of_interest(s))
+			engine_tell_session(s);
 		if (wants_sent(s, job))
 			engine_tell_sent(s);
 		return;

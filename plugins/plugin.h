@@ -128,7 +128,7 @@ void put_user(struct text *t, const char *user);
 bool engine_tell(const struct session *s, const struct check_ops *c);
 
 /* One of our users is there: nothing is decided about him, but his address is treated with more care.  Never waits. */
-void engine_tell_login(const struct session *s);
+void engine_tell_session(const struct session *s);
 
 /* One of our users sends to somebody: a bounce may come back.  Waits only when the engine can't take it otherwise. */
 void engine_tell_sent(const struct session *s);

@@ -125,10 +125,12 @@ fuzz_sendmsg(int fd, const struct msghdr *msg, int flags)
 		n += msg->msg_iov[i].iov_len;
 	}
 	CHECK(record_decode(buf, n, &r) == 0);
-	if (r.verdict == VERDICT_PASS) /* of one of our users it is told that he is there, and what he sends */
-		CHECK(r.class == CLASS_OWN && is_own() && (r.stage == STAGE_RCPT || (r.stage == STAGE_MAIL && has_user())));
-	else
+	if (r.verdict != VERDICT_PASS)
 		CHECK(r.class == CLASS_STRANGER && r.code == 451);
+	else if (r.class == CLASS_OWN) /* that he is there, and to whom he sends */
+		CHECK(is_own() && (r.stage == STAGE_RCPT || (r.stage == STAGE_MAIL && has_user())));
+	else
+		CHECK(!is_own() && r.stage == STAGE_DATA);
 	errno = ECONNREFUSED;
 	return world.engine_gone ? -1 : (ssize_t)n;
 }
