@@ -24,6 +24,7 @@ struct engine;
 struct blocking;
 
 #define BLOCKING_REQUEST_MAX 64 /* prefixes in one request */
+#define BLOCKING_NO_PREFIX "not an address or prefix; no bit may be set behind its length"
 
 int blocking_open(struct engine *e, struct err *why);
 void blocking_close(struct engine *e); /* also after blocking_open() has failed */

@@ -250,7 +250,7 @@ each_prefix(struct engine *e, const json_t *request, const char *who, uint64_t c
 		if (text == NULL || ip_prefix_parse(text, &p) < 0) {
 			(void)json_array_append_new(results, json_pack("{s:s, s:b, s:s}",
 				"prefix", text != NULL ? text : "?", "done", 0,
-				"text", "not an address or prefix; no bit may be set behind its length"));
+				"text", BLOCKING_NO_PREFIX));
 			continue;
 		}
 		deed(e, &w, &p, who, waiter, &r);
