@@ -44,6 +44,7 @@ void blocking_mail(struct engine *e, const struct ip *ip, mono_t now);
 /* Does the configuration write blocks anywhere, or play at it? */
 bool blocking_is_used(const struct engine *e);
 
+/* Could this address be blocked, and be denied? */
 bool blocking_may_block(struct engine *e, const struct ip *ip);
 
 /* From the keeper, and from the recorder. */
