@@ -40,8 +40,7 @@ struct block_cfg {
 		char cdb[CFG_STRING_MAX];
 		char command[CFG_STRING_MAX]; /* tcprules */
 		int64_t max_rules; /* of ours, as tcprules counts them: a range of 8 addresses is 8; 0: 100,000 */
-		bool widen; /* over max_rules: deny whole networks with many blocks, not only the same addresses
-		 * joined */
+		bool widen; /* over max_rules: deny whole networks with many blocks, too */
 	} tcprules;
 };
 
@@ -49,8 +48,7 @@ struct block_status {
 	size_t ours; /* blocks in force by this action */
 	size_t foreign; /* files or rules of others that were passed over */
 	bool ok;
-	char text[200]; /* when not ok: why nothing is written; otherwise "", or which blocks it can't bring into
-	 * force */
+	char text[200]; /* why nothing is written; if ok "", or which blocks it can't bring into force */
 };
 
 struct block_ops {

@@ -86,8 +86,8 @@ struct ipsvd_file {
 /* What carries it out: on the disk, or nowhere.  Whoever writes nowhere has to look first, for everything succeeds
  * there. */
 struct ipsvd_writer {
-	int (*create)(int dir, const char *name, struct ipsvd_key k,
-		const struct ipsvd_file *f); /* -EEXIST: none of ours */
+	/* -EEXIST: something is there. */
+	int (*create)(int dir, const char *name, struct ipsvd_key k, const struct ipsvd_file *f);
 	int (*set_time)(int dir, const char *name, struct ipsvd_key k, int64_t atime_s);
 	int (*remove)(int dir, const char *name);
 };

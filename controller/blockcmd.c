@@ -11,10 +11,12 @@
 #include "controller/cli.h"
 #include "controller/store_import.h"
 #include "lib/num.h"
+#include "lib/text.h"
 
 #define TRIES 200 /* of a request that the daemon is too busy for */
 #define TRY_MS 50
 #define PROGRESS 10000 /* prefixes */
+#define SHOWN_MAX 60 /* of a word that is no prefix */
 
 static const char *
 text_of(const json_t *j, const char *key)
@@ -125,12 +127,32 @@ send_batch(struct batch *b)
 	b->request = NULL;
 }
 
+/* Answered here: any bytes of any length do not fit into a request. */
+static void
+refuse_text(struct batch *b, const char *word)
+{
+	char shown[256];
+	struct text t = text_in(shown, sizeof(shown));
+
+	text_put_printable(&t, word, strlen(word), SHOWN_MAX);
+	json_t *r = json_pack("{s:s, s:b, s:s}", "prefix", shown, "done", 0, "text", BLOCKING_NO_PREFIX);
+	tell_result(b, r);
+	if (b->all != NULL)
+		(void)json_array_append(b->all, r);
+	json_decref(r);
+}
+
 /* Returns false when it makes no sense to go on. */
 static bool
 add(struct batch *b, const char *prefix, int64_t for_ms)
 {
 	json_t *prefixes = json_object_get(b->request, "prefixes");
+	struct ip_prefix p;
 
+	if (ip_prefix_parse(prefix, &p) < 0) {
+		refuse_text(b, prefix);
+		return true;
+	}
 	if (b->request != NULL && (for_ms != b->for_ms || json_array_size(prefixes) == BLOCKING_REQUEST_MAX))
 		send_batch(b);
 	if (b->code != CLI_OK)

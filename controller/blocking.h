@@ -24,6 +24,7 @@ struct engine;
 struct blocking;
 
 #define BLOCKING_REQUEST_MAX 64 /* prefixes in one request */
+#define BLOCKING_NO_PREFIX "not an address or prefix; no bit may be set behind its length"
 
 int blocking_open(struct engine *e, struct err *why);
 void blocking_close(struct engine *e); /* also after blocking_open() has failed */
@@ -46,6 +47,7 @@ bool blocking_is_used(const struct engine *e);
 /* Is it on the allow list, or a relay client by the administrator's rules?  Then nothing is ever against it. */
 bool blocking_is_allowed(struct engine *e, const struct ip *ip, mono_t now);
 
+/* Could this address be blocked, and be denied? */
 bool blocking_may_block(struct engine *e, const struct ip *ip);
 
 /* From the keeper, and from the recorder. */

@@ -144,6 +144,25 @@ struct wanted {
 	char reason[BLOCKS_REASON_MAX];
 };
 
+/* What explains or throttles is an instruction file, and lives longer than tcpsvd's timeout (blocking_orders.c). */
+static json_t *
+refuse_kind(const struct engine *e, const struct wanted *w)
+{
+	const struct block_cfg *a = &e->config.blocks.actions;
+	char text[120];
+
+	if (w->kind == BLOCK_DENY || a->dry_run)
+		return NULL;
+	if (a->ipsvd.dir[0] == '\0')
+		return refuse(1, "only tcpsvd can explain or throttle: blocks.ipsvd is not configured");
+	if (w->for_ms > a->ipsvd.timeout_ms)
+		return NULL;
+	(void)snprintf(text, sizeof(text),
+		"for: too short to explain or throttle; allowed: more than blocks.ipsvd.timeout, %llds",
+		(long long)a->ipsvd.timeout_ms / 1000);
+	return refuse(100, text);
+}
+
 static json_t *
 read_wanted(const struct engine *e, const json_t *request, struct wanted *ret)
 {
@@ -167,6 +186,9 @@ read_wanted(const struct engine *e, const json_t *request, struct wanted *ret)
 		return refuse(100, "for: out of range; allowed: 1s to 366d");
 	if (!blocking_is_used(e))
 		return refuse(1, "blocks are written nowhere: neither blocks.ipsvd nor blocks.tcprules is configured");
+	json_t *wrong = json_object_get(request, "kind") != NULL ? refuse_kind(e, ret) : NULL;
+	if (wrong != NULL)
+		return wrong;
 	if (!e->blocking->restored)
 		return refuse(111, "the stored blocks are still being read; try again");
 	if (journal_room(e->journal) < 2 * BLOCKING_REQUEST_MAX)
@@ -228,7 +250,7 @@ each_prefix(struct engine *e, const json_t *request, const char *who, uint64_t c
 		if (text == NULL || ip_prefix_parse(text, &p) < 0) {
 			(void)json_array_append_new(results, json_pack("{s:s, s:b, s:s}",
 				"prefix", text != NULL ? text : "?", "done", 0,
-				"text", "not an address or prefix; no bit may be set behind its length"));
+				"text", BLOCKING_NO_PREFIX));
 			continue;
 		}
 		deed(e, &w, &p, who, waiter, &r);

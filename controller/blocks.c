@@ -281,8 +281,7 @@ count_host(struct blocks *b, const struct ip_prefix *host, bool more)
 	struct ip_prefix net = *host;
 
 	while (next_wider(&net, &net)) {
-		/* No room: this network is not going to be blocked.  Counts may be too small then, never too large.
-		 * */
+		/* No room: this network is not going to be blocked.  Counts may be too small then, not too large. */
 		uint32_t n = more ? prefixmap_add(b->nets, &net) : prefixmap_find(b->nets, &net);
 
 		if (n == PREFIXMAP_NONE || (more ? b->hosts[n]++ : --b->hosts[n]) != 0)

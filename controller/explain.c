@@ -14,10 +14,10 @@
 static json_t *
 refusal_json(const struct store_refusal *r)
 {
-	return json_pack("{s:o, s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:s, s:s}", "at", past_wall(r->at),
-		"episode", r->episode, "rule", check_name(r->check), "stage", stage_name(r->stage), "code", r->code,
-		"pid", (json_int_t)r->pid, "ip", r->ip, "helo", r->helo, "sender", r->sender, "recipient",
-		r->recipient);
+	return json_pack("{s:o, s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:s, s:s}",
+		"at", past_wall(r->at), "episode", r->episode, "rule", check_name(r->check),
+		"stage", stage_name(r->stage), "code", r->code, "pid", (json_int_t)r->pid,
+		"ip", r->ip, "helo", r->helo, "sender", r->sender, "recipient", r->recipient);
 }
 
 static bool
@@ -70,9 +70,9 @@ explain_print_refusals(const json_t *refusals)
 static json_t *
 episode_json(const struct store_episode *e)
 {
-	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "id", e->id, "rule", "overload", "began",
-		past_wall(e->began), "ended", past_wall(e->ended), "peak", level_name(e->peak), "reason", e->reason,
-		"refused", (json_int_t)e->refused);
+	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "id", e->id, "rule", "overload",
+		"began", past_wall(e->began), "ended", past_wall(e->ended), "peak", level_name(e->peak),
+		"reason", e->reason, "refused", (json_int_t)e->refused);
 }
 
 static void
@@ -222,13 +222,11 @@ add_block(const struct store_block *b, void *arg)
 	ip_prefix_format(&b->prefix, prefix);
 	(void)json_array_append_new(arg,
 		json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I}",
-		"prefix", prefix, "kind", kinds[b->kind], "id", b->id, "began", past_wall(b->began), "until",
-		past_wall(b->until),
-		"ended", past_wall(b->ended), "who", b->who, "reason", b->reason, "by_person", b->by_person, "wide",
-		b->is_wide,
-		"n", (json_int_t)b->n, "max", (json_int_t)b->max, "step", (json_int_t)b->step, "times",
-		(json_int_t)b->times,
-		"length_ms", (json_int_t)b->length_ms));
+			"prefix", prefix, "kind", kinds[b->kind], "id", b->id,
+			"began", past_wall(b->began), "until", past_wall(b->until), "ended", past_wall(b->ended),
+			"who", b->who, "reason", b->reason, "by_person", b->by_person, "wide", b->is_wide,
+			"n", (json_int_t)b->n, "max", (json_int_t)b->max, "step", (json_int_t)b->step,
+			"times", (json_int_t)b->times, "length_ms", (json_int_t)b->length_ms));
 	return true;
 }
 
@@ -241,16 +239,15 @@ print_blocks(const json_t *blocks)
 	json_array_foreach(blocks, i, b) {
 		bool over = json_is_string(json_object_get(b, "ended"));
 
-		(void)printf("%s: %s %s [%s]\n", field(b, "prefix"), over ? "was blocked," : "is blocked,", field(b,
-			"kind"), field(b, "id"));
+		(void)printf("%s: %s %s [%s]\n", field(b, "prefix"), over ? "was blocked," : "is blocked,",
+			field(b, "kind"), field(b, "id"));
 		if (json_is_true(json_object_get(b, "by_person")))
 			(void)printf("  by     %s: %s\n", field(b, "who"), field(b, "reason"));
 		else
-			(void)printf("  by     rule %s, %lld/%lld; step %lld, %lld times before\n", field(b, "who"),
-				number(b, "n"),
-				number(b, "max"), number(b, "step"), number(b, "times"));
-		(void)printf("  from   %s\n  until  %s%s\n", field(b, "began"), over ? field(b, "ended") : field(b,
-			"until"),
+			(void)printf("  by     rule %s, %lld/%lld; step %lld, %lld times before\n",
+				field(b, "who"), number(b, "n"), number(b, "max"), number(b, "step"),
+				number(b, "times"));
+		(void)printf("  from   %s\n  until  %s%s\n", field(b, "began"), field(b, over ? "ended" : "until"),
 			over ? "" : "; then it ends by itself, `spillway blocks` tells what comes next");
 	}
 }
@@ -283,11 +280,14 @@ explain_id(const struct cli *cli, struct store *s, const char *id, json_t *refus
 	if (r == 0)
 		r = store_refusals(s, id, NULL, REFUSALS_SHOWN, add_refusal, refusals, why);
 	if (r == 0 && cli->json) {
-		json_t *all = is_episode ? json_pack("{s:o, s:O}", "episode", episode_json(&e), "refusals", refusals)
-					 : json_pack("{s:o, s:O, s:O}", "offence", o.id[0] != '\0' ? offence_json(&o)
-					 : json_null(),
-						 "blocks", blocks, "refusals", refusals);
+		json_t *all = json_pack("{s:O}", "refusals", refusals);
 
+		if (is_episode)
+			(void)json_object_set_new(all, "episode", episode_json(&e));
+		else
+			(void)json_object_set_new(all, "offence", o.id[0] != '\0' ? offence_json(&o) : json_null());
+		if (!is_episode)
+			(void)json_object_set(all, "blocks", blocks);
 		cli_print_json(all);
 		json_decref(all);
 	} else if (r == 0 && is_episode) {
@@ -314,8 +314,8 @@ explain_address(const struct cli *cli, struct store *s, const char *address, jso
 		r = store_find_blocks(s, NULL, &ip, add_block, blocks, why);
 	bool any = json_array_size(offences) > 0 || json_array_size(refusals) > 0 || json_array_size(blocks) > 0;
 	if (r == 0 && cli->json) {
-		json_t *all = json_pack("{s:s, s:O, s:O, s:O}", "ip", address, "blocks", blocks, "offences", offences,
-			"refusals", refusals);
+		json_t *all = json_pack("{s:s, s:O, s:O, s:O}", "ip", address, "blocks", blocks,
+			"offences", offences, "refusals", refusals);
 
 		cli_print_json(all);
 		json_decref(all);

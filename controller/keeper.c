@@ -31,6 +31,7 @@
 #define STOP_RECORDER_MS 800
 #define DEED_BACKOFF_MAX_MS 300000
 #define ORDERS_A_TURN 64 /* then look around: there may be a lease to end */
+#define ORDERS_MS 20 /* or so long: each block may be a file, and on a slow disk that takes its time */
 #define BUSY_POLL_MS 5 /* while block actions have work under way */
 
 /* One action on one home. */
@@ -162,6 +163,7 @@ take_orders(struct keeper *k, mono_t now)
 		struct order order;
 		struct block_order blocks;
 	} m;
+	mono_t until = mono_after(mono_now(), ORDERS_MS);
 	bool any = false;
 	ssize_t n = 1;
 
@@ -174,6 +176,8 @@ take_orders(struct keeper *k, mono_t now)
 		} else {
 			log_error("keeper", "an order makes no sense, passed over");
 		}
+		if (mono_now().ms >= until.ms)
+			break;
 	}
 	if (any) {
 		k->lease_end = mono_after(now, k->setup->config->service.lease_ms);

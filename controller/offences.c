@@ -55,8 +55,7 @@ offences_clean_ms(const struct offence *left, int64_t forgive_ms, mono_t now)
 
 	if (left->steps == 0)
 		return 0;
-	/* While the block is in force, all of its time and then the periods; after it, part of the first one is over.
-	 * */
+	/* While the block is in force, all of its time, then the periods; after it, part of the first is over. */
 	if (wait < 0)
 		wait = -(-wait % each);
 	return __builtin_mul_overflow(each, (int64_t)left->steps, &all) || __builtin_add_overflow(all, wait, &all)

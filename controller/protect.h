@@ -79,9 +79,8 @@ struct protect_allow {
 };
 
 /* All prefixes of `source`, which is PROTECT_OWN, _GATEWAY, _RESOLVER or _RELAY, in place of those before.  Returns
- * 0;
- * -EINVAL (another source, or a wide prefix); -ENOSPC, and then the source can't be known.  The prefixes stay as they
- * were after an error. */
+ * 0; -EINVAL (another source, or a wide prefix); -ENOSPC, and then the source can't be known.  After an error the
+ * prefixes stay as they were. */
 int protect_set(struct protect *t, enum protect_reason source, const struct ip_prefix *list, size_t n);
 
 /* The whole allow list.  A name that was on it before keeps its addresses.  Returns as protect_set(). */

@@ -12,7 +12,7 @@ set -u
 LC_ALL=C
 export LC_ALL
 dir=$1 told=$2 restored=$3
-n=1000
+n=300
 mkdir -p "$dir/etc/filter.d" "$dir/etc/action.d" "$dir/files" || exit 111
 server=fail2ban-server
 if ! command -v "$server" >/dev/null; then
@@ -87,7 +87,7 @@ await_all() { # SINCE-MS: prints how long it took
 start
 began=$(now_ms)
 awk -v n="$n" 'BEGIN { for (i = 0; i < n; i++) printf "198.18.%d.%d\n", i / 250, i % 250 + 1 }' |
-	xargs -n 250 "$python" "$(command -v fail2ban-client)" -c "$dir/etc" -s "$dir/sock" -p "$dir/pid" set touch banip >/dev/null
+	xargs -n 100 "$python" "$(command -v fail2ban-client)" -c "$dir/etc" -s "$dir/sock" -p "$dir/pid" set touch banip >/dev/null
 banned=$(await_all "$began")
 kill -9 "$pid"
 wait "$pid" 2>/dev/null

@@ -78,6 +78,14 @@ spillway block 198.18.3.3 --for 10m --reason "a test" >"$work/out"
 is "others are" "$? $(cat "$work/out")" "0 198.18.3.3: blocked"
 wait_for 2000 is_closed 198.18.3.3
 ok "... and turned away" $?
+spillway block 198.18.3.4 --kind explain --for 3s >"$work/out" 2>&1
+like "too short to explain: refused" "$? $(cat "$work/out")" '^100 spillway: for: too short to explain or throttle; .* 3s$'
+spillway block 198.18.3.4 --kind explain --for 10m >"$work/out"
+explained() {
+	"$bin/knock" 198.18.3.4 127.0.0.1 "$svd" | grep -q '^421 4\.7\.0 Too much came from your address.* \[b[a-z2-9]*\]$'
+}
+wait_for 3000 explained
+ok "long enough: he is told why, with the evidence id" $?
 spillway allow add 198.18.3.0/24 >"$work/out"
 is "allowed: freed at once" "$? $(spillway blocks)" "0 no blocks"
 wait_for 1000 gets_in 198.18.3.3
