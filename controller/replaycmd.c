@@ -269,7 +269,8 @@ print_log(const struct replaylog *log, const struct replay_result *t, int64_t to
 		(unsigned long long)t->lines, (double)took_ms / 1000, from, to);
 	if (t->messages + t->successes > 0)
 		(void)printf("  %llu messages, %llu of them from strangers%s; %llu delivered, %llu put off,"
-			" %llu failed, %llu bounces\n", (unsigned long long)t->messages, (unsigned long long)t->strangers,
+			" %llu failed, %llu bounces\n",
+			(unsigned long long)t->messages, (unsigned long long)t->strangers,
 			smtp_uid < 0 ? " (no user qmaild here: all are taken for such)" : "",
 			(unsigned long long)t->successes, (unsigned long long)t->deferrals,
 			(unsigned long long)t->failures, (unsigned long long)t->bounces);
@@ -280,7 +281,7 @@ print_log(const struct replaylog *log, const struct replay_result *t, int64_t to
 		(void)printf("  note: %llu messages were more than are followed at once\n",
 			(unsigned long long)t->untracked);
 	if (replaylog_is_shared(log))
-		(void)printf("  note: not only the server writes to one of these logs: clients can forge addresses in it\n");
+		(void)printf("  note: to one of these logs not only the server writes: addresses in it can be forged\n");
 	if (p.outdated > 0)
 		(void)printf("  note: %llu lines were older than the one before; taken as they stand\n",
 			(unsigned long long)p.outdated);

@@ -25,7 +25,7 @@ like "connections" "$out" '50 connections, 0 of them denied'
 is "the order of the logs does not matter" "$(spillway replay "$samples/bounce-storm.tcpserver.notqmail.tai64n.log" \
 	"$samples/bounce-storm.qmail-send.notqmail.tai64n.log" | tail -n +2)" "$(printf '%s\n' "$out" | tail -n +2)"
 like "a log that qmail-smtpd writes to, too, is told" "$(spillway replay "$samples/tcpserver-concurrency-deny.tai64n.log")" \
-	'clients can forge addresses'
+	'addresses in it can be forged'
 
 # A minute of a client that comes ten times a second, among others; and a flood of mail.
 stamp() { # the awk function that both share: milliseconds from 2026-11-21, 12:00, on
