@@ -281,7 +281,7 @@ print_log(const struct replaylog *log, const struct replay_result *t, int64_t to
 		(void)printf("  note: %llu messages were more than are followed at once\n",
 			(unsigned long long)t->untracked);
 	if (replaylog_is_shared(log))
-		(void)printf("  note: to one of these logs not only the server writes: addresses in it can be forged\n");
+		(void)printf("  note: not only the server writes to one of these: addresses in it can be forged\n");
 	if (p.outdated > 0)
 		(void)printf("  note: %llu lines were older than the one before; taken as they stand\n",
 			(unsigned long long)p.outdated);
