@@ -149,6 +149,22 @@ who_comes_too_often_is_blocked_and_comes_again(void **state)
 	replay_free(r);
 }
 
+/* Marks that led to a block have done their work, as in the engine. */
+static void
+after_a_block_one_connection_is_no_offence(void **state)
+{
+	(void)state;
+	begin("limits = { ip = ((\"*\", 3600, 10)); }; plugins = { connection = [ \"ipthrottle\" ]; };"
+		" blocks = { dry_run = true; };");
+	connect_often("198.51.100.7", 0, 20, 10);
+	say(200000, "tcpsvd: info: pid 5 from 198.51.100.7");
+	const struct replay_result *t = replay_end(r);
+	assert_int_equal(t->blocks, 1);
+	assert_int_equal(t->limited, 1);
+	assert_int_equal(t->turned_away, 9);
+	replay_free(r);
+}
+
 /* What is in the log all the same was accepted: with the blocks it would have been lost, or, later, was worth a thought. */
 static void
 mail_of_the_blocked_is_told(void **state)
@@ -402,6 +418,7 @@ main(void)
 		cmocka_unit_test(mail_of_own_users_is_never_put_off),
 		cmocka_unit_test(ordinary_days_close_nothing),
 		cmocka_unit_test(who_comes_too_often_is_blocked_and_comes_again),
+		cmocka_unit_test(after_a_block_one_connection_is_no_offence),
 		cmocka_unit_test(mail_of_the_blocked_is_told),
 		cmocka_unit_test(without_limits_nobody_is_turned_away),
 		cmocka_unit_test(the_same_lines_give_the_same_result),
