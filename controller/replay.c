@@ -502,6 +502,24 @@ replay_end(struct replay *r)
 	return t;
 }
 
+uint32_t
+replay_untold(const struct config *config)
+{
+	static const enum reading_id told[] = {
+		READING_MESSAGES, READING_GROWTH, READING_ARRIVALS, READING_DEPARTURES, READING_REFUSED,
+		READING_DELIVERIES, READING_DEFERRALS, READING_FAILURES, READING_BOUNCES, READING_LOCAL_BUSY,
+		READING_REMOTE_BUSY, READING_LOCAL_SHARE, READING_REMOTE_SHARE, READING_REJECTIONS,
+	};
+	uint32_t wanted = 0;
+
+	for (int i = 0; i < LEVEL_COUNT; i++)
+		for (unsigned k = 0; k < config->levels.level[i].n; k++)
+			wanted |= UINT32_C(1) << config->levels.level[i].rule[k].id;
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
+		wanted &= ~(UINT32_C(1) << told[i]);
+	return wanted;
+}
+
 size_t
 replay_worst(const struct replay *r, size_t n, const struct replay_client **ret)
 {

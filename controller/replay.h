@@ -86,6 +86,9 @@ void replay_accepted(struct replay *r, const struct ip *ip, wall_t at);
 /* The end: what is going on ends now. */
 const struct replay_result *replay_end(struct replay *r);
 
+/* Readings that rules of this configuration name and no log tells: bit i is reading i. */
+uint32_t replay_untold(const struct config *config);
+
 /* The `n` clients turned away most often, most first.  Returns how many there are; they are borrowed. */
 size_t replay_worst(const struct replay *r, size_t n, const struct replay_client **ret);
 

@@ -20,6 +20,7 @@
 /* The new configuration, and the one to compare it with. */
 struct run {
 	const char *path;
+	uint32_t untold; /* readings that its levels look at and no log tells */
 	struct replay *replay;
 	const struct replay_result *result;
 };
@@ -122,6 +123,17 @@ clients_json(const struct replay *r)
 }
 
 static json_t *
+untold_json(uint32_t untold)
+{
+	json_t *all = json_array();
+
+	for (int i = 0; i < READING_COUNT; i++)
+		if ((untold & UINT32_C(1) << i) != 0)
+			(void)json_array_append_new(all, json_string(reading_info[i].name));
+	return all;
+}
+
+static json_t *
 run_json(const struct run *run)
 {
 	const struct replay_result *t = run->result;
@@ -129,8 +141,9 @@ run_json(const struct run *run)
 
 	for (int i = 0; i < LEVEL_COUNT; i++)
 		(void)json_object_set_new(levels, level_name((enum level)i), json_integer(t->level_ms[i]));
-	return json_pack("{s:s, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-		"config", run->path, "level_ms", levels, "level_changes", (json_int_t)t->changes,
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+		"config", run->path, "readings_not_in_logs", untold_json(run->untold), "level_ms", levels,
+		"level_changes", (json_int_t)t->changes,
 		"episodes", (json_int_t)t->episodes, "episode", episodes_json(t), "refused", (json_int_t)t->refused,
 		"limited", (json_int_t)t->limited, "blocks", (json_int_t)t->blocks, "networks", (json_int_t)t->wide,
 		"not_blocked_for_budget", (json_int_t)t->over_budget, "blocks_at_once", (json_int_t)t->peak_blocks,
@@ -223,6 +236,21 @@ put_harmed(const struct replay_result *t, char ret[40])
 }
 
 static void
+print_untold(uint32_t untold)
+{
+	const char *before = "    its levels look at ";
+
+	for (int i = 0; i < READING_COUNT; i++) {
+		if ((untold & UINT32_C(1) << i) == 0)
+			continue;
+		(void)printf("%s%s", before, reading_info[i].name);
+		before = ", ";
+	}
+	if (untold != 0)
+		(void)printf(", too, which no log tells\n");
+}
+
+static void
 print_episodes(const struct run *run)
 {
 	const struct replay_result *t = run->result;
@@ -307,9 +335,10 @@ print_text(const struct replaylog *log, const struct run *run, size_t n, int64_t
 	print_row("clients turned away", run, n, put_clients);
 	print_row("of them with accepted mail", run, n, put_harmed);
 	for (size_t i = 0; i < n; i++) {
-		if (run[i].result->episodes + run[i].result->clients == 0)
+		if (run[i].result->episodes + run[i].result->clients == 0 && run[i].untold == 0)
 			continue;
 		(void)printf("\n  %s\n", run[i].path);
+		print_untold(run[i].untold);
 		print_episodes(&run[i]);
 		print_worst(&run[i]);
 	}
@@ -351,16 +380,20 @@ prepare(struct cli *cli, struct run run[2], size_t *ret_n, int64_t smtp_uid)
 		if (config_load(cli->compare, -1, &old, &errors) < 0)
 			return tell_errors(&errors);
 	}
-	for (size_t i = 0; i < *ret_n; i++)
-		if (replay_new(i == 0 ? &cli->config : &old, smtp_uid, &run[i].replay) < 0)
+	for (size_t i = 0; i < *ret_n; i++) {
+		const struct config *c = i == 0 ? &cli->config : &old;
+
+		run[i].untold = replay_untold(c);
+		if (replay_new(c, smtp_uid, &run[i].replay) < 0)
 			return cli_fail(CLI_TEMPORARY, "replay: no memory");
+	}
 	return CLI_OK;
 }
 
 int
 replay_run(struct cli *cli, int argc, char **argv)
 {
-	struct run run[2] = { { NULL, NULL, NULL } };
+	struct run run[2] = { { .path = NULL }, { .path = NULL } };
 	struct replaylog *log = NULL;
 	size_t n = 0;
 	struct err why = { "" };

@@ -49,6 +49,7 @@ like "and says why" "$out" '2026-11-21T12:00:0[0-9]Z  .* up to overloaded, [0-9]
 like "the client would have been turned away" "$out" 'connections turned away +589$'
 like "one, whose mail was accepted" "$out" 'with accepted mail +1 \(1 mails then, 0 later\)'
 like "he is named" "$out" '198\.51\.100\.7 +turned away 589 times'
+like "what no log tells is told" "$out" 'its levels look at todo, todo_age, disk_free, too, which no log tells'
 out=$(spillway replay --compare "$lenient" "$work/smtpd.log" "$work/send.log")
 like "two configurations side by side" "$out" 'connections turned away +589 +0$'
 like "of the same flood" "$out" 'times that the gate was closed +1 +1$'
