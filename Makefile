@@ -57,11 +57,11 @@ PROBES := $(patsubst %.c,$(B)/%.o,$(wildcard probes/*.c))
 ACTIONS := $(patsubst %.c,$(B)/%.o,$(wildcard actions/*.c))
 MAINS := controller/spillwayd.c controller/spillway.c
 # What only the command needs.
-CLI := $(wildcard $(addprefix controller/,client.c raterclient.c offline.c show.c past.c blockcmd.c store_import.c explain.c replaycmd.c doctor*.c setup*.c))
+CLI := $(wildcard $(addprefix controller/,client.c raterclient.c offline.c show.c past.c refusals.c blockcmd.c store_import.c explain.c replaycmd.c stormcmd.c doctor*.c setup*.c))
 CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 PLUGIN := $(patsubst %.c,$(B)/plugin/%.o,$(wildcard plugins/*.c) \
 	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c ask.c dial.c rundir.c \
-	smtp.c))
+	smtp.c address.c))
 ARCHIVES := $(B)/controller.a $(B)/probes.a $(B)/actions.a $(B)/lib.a
 LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
@@ -210,7 +210,7 @@ asan: ## all tests under AddressSanitizer and UBSan
 
 .PHONY: run-instrumented
 run-instrumented:
-	@tests/run.sh $(RUN_E2E) $(RUN_UNIT) $(RUN_REPLAY)
+	@TEST_TIMEOUT=3600 tests/run.sh $(RUN_E2E) $(RUN_UNIT) $(RUN_REPLAY)
 
 .PHONY: valgrind
 valgrind: ## unit tests under valgrind's memcheck

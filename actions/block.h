@@ -26,8 +26,7 @@
 
 struct block_cfg {
 	bool dry_run; /* the same code with nothing written */
-	/* Nothing that touches one of these is written, whatever is wanted (see protected.h).  To change it: free() and
-	 * init() again, then reconcile(). */
+	/* Nothing that touches one of these is written, whatever is wanted (see protected.h). */
 	struct {
 		size_t n;
 		struct ip_prefix p[BLOCK_PROTECTED_MAX];
@@ -73,6 +72,9 @@ struct block_ops {
 
 	/* Compare all of it with what is there, in steps that step() takes on with. */
 	void (*reconcile)(void *ctx, const struct blockset *want, mono_t now);
+
+	/* Whom to protect has changed.  NULL: it writes nothing wider than what is wanted, and needs no list. */
+	void (*protect)(void *ctx, const struct ip_prefix *list, size_t n);
 
 	/* A descriptor that is readable when step() has something to do before a second is over (somebody else changed
 	 * something, a child said something, there is work left), or -1. */

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct ip_prefix loopback[] = {
+#include "lib/array.h"
+
+static const struct ip_prefix loopback[] = { /* and ::, which is nobody */
 	{ .ip = { .b = { [10] = 0xff, [11] = 0xff, [12] = 127 } }, .bits = 104 },
-	{ .ip = { .b = { [15] = 1 } }, .bits = 128 },
+	{ .ip = { .b = { [15] = 1 } }, .bits = 127 },
 };
 
 static int
@@ -18,10 +20,9 @@ compare_ip(const struct ip *a, const struct ip *b)
 static int
 compare(const void *a, const void *b)
 {
-	const struct ip_prefix *x = a, *y = b;
-	int r = compare_ip(&x->ip, &y->ip);
+	const struct protected_range *x = a, *y = b;
 
-	return r != 0 ? r : (int)x->bits - (int)y->bits;
+	return compare_ip(&x->first, &y->first);
 }
 
 static struct ip
@@ -34,25 +35,45 @@ last_of(const struct ip_prefix *p)
 	return ip;
 }
 
-void
-protected_set(struct protected *ret, const struct block_cfg *cfg)
+static void
+add(struct protected *t, const struct ip_prefix *p)
 {
-	struct ip_prefix p[BLOCK_PROTECTED_MAX + 2];
-	size_t n = cfg->protected.n < BLOCK_PROTECTED_MAX ? cfg->protected.n : BLOCK_PROTECTED_MAX;
+	const struct ip_prefix whole = { ip_mask(&p->ip, p->bits), p->bits };
 
-	memcpy(p, loopback, sizeof(loopback));
-	memcpy(p + 2, cfg->protected.p, n * sizeof(p[0]));
-	n += 2;
-	for (size_t i = 0; i < n; i++)
-		p[i].ip = ip_mask(&p[i].ip, p[i].bits);
-	qsort(p, n, sizeof(p[0]), compare);
-	ret->n = 0;
-	for (size_t i = 0; i < n; i++) {
-		if (ret->n > 0 && compare_ip(&p[i].ip, &ret->range[ret->n - 1].last) <= 0)
-			continue; /* in the one before */
-		ret->range[ret->n].first = p[i].ip;
-		ret->range[ret->n++].last = last_of(&p[i]);
+	t->range[t->n++] = (struct protected_range) { whole.ip, last_of(&whole) };
+}
+
+/* Prefixes either lie in one another or do not meet. */
+static void
+drop_those_in_others(struct protected *t)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < t->n; i++) {
+		struct protected_range *last = kept > 0 ? &t->range[kept - 1] : NULL;
+
+		if (last == NULL || compare_ip(&t->range[i].first, &last->last) > 0)
+			t->range[kept++] = t->range[i];
+		else if (compare_ip(&t->range[i].last, &last->last) > 0)
+			last->last = t->range[i].last; /* the shorter one of two that begin alike came second */
 	}
+	t->n = kept;
+}
+
+size_t
+protected_set(struct protected *ret, const struct ip_prefix *list, size_t n)
+{
+	size_t room = PROTECTED_MAX - countof(loopback);
+	size_t fits = n < room ? n : room;
+
+	ret->n = 0;
+	for (size_t i = 0; i < countof(loopback); i++)
+		add(ret, &loopback[i]);
+	for (size_t i = 0; i < fits; i++)
+		add(ret, &list[i]);
+	qsort(ret->range, ret->n, sizeof(ret->range[0]), compare);
+	drop_those_in_others(ret);
+	return n - fits;
 }
 
 bool

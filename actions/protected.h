@@ -11,17 +11,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "actions/block.h"
 #include "lib/ip.h"
 
-struct protected {
-	size_t n;
-	struct {
-		struct ip first, last;
-	} range[BLOCK_PROTECTED_MAX + 2]; /* sorted; none overlaps another */
+#define PROTECTED_MAX 20000
+
+struct protected_range {
+	struct ip first, last;
 };
 
-void protected_set(struct protected *ret, const struct block_cfg *cfg);
+/* Large: not for the stack. */
+struct protected {
+	size_t n;
+	struct protected_range range[PROTECTED_MAX]; /* sorted; none overlaps another */
+};
+
+/* These and loopback, in place of those before.  Returns how many found no room. */
+size_t protected_set(struct protected *ret, const struct ip_prefix *list, size_t n);
 
 /* Does `p` contain one of them, or one of them `p`? */
 bool protected_touches(const struct protected *t, const struct ip_prefix *p);

@@ -505,7 +505,7 @@ tcprules_init(const struct block_cfg *cfg, void **ret_ctx, struct err *why)
 	t->ipv6 = t->dry_run ? NO : UNKNOWN;
 	t->next_end.ms = INT64_MAX;
 	t->status.ok = true; /* and nothing is due: what stands there stays until we know what is wanted */
-	protected_set(&t->protected, cfg);
+	(void)protected_set(&t->protected, cfg->protected.p, cfg->protected.n);
 	int r = set_names(t, cfg, why);
 	if (r == 0) {
 		open_watch(t);
@@ -533,6 +533,15 @@ tcprules_change(void *ctx, const struct ip_prefix *p, const struct block *b, con
 	(void)b;
 	(void)want;
 	(void)now;
+	t->due = true;
+}
+
+static void
+tcprules_protect(void *ctx, const struct ip_prefix *list, size_t n)
+{
+	struct tcprules *t = ctx;
+
+	(void)protected_set(&t->protected, list, n);
 	t->due = true;
 }
 
@@ -759,6 +768,7 @@ const struct block_ops block_tcprules = {
 	.change = tcprules_change,
 	.step = tcprules_step,
 	.reconcile = tcprules_reconcile,
+	.protect = tcprules_protect,
 	.fd = tcprules_fd,
 	.clock_set = tcprules_clock_set,
 	.status = tcprules_status,

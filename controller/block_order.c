@@ -32,8 +32,12 @@ is_item(const struct block_order_item *i)
 	switch (i->verb) {
 	case BLOCK_BEGIN:
 	case BLOCK_COMPLETE:
+	case BLOCK_PROTECT_BEGIN:
+	case BLOCK_PROTECT_COMPLETE:
+	case BLOCK_RELOADED:
 		return true;
 	case BLOCK_REMOVE:
+	case BLOCK_PROTECT:
 		return is_prefix(&i->block.prefix);
 	case BLOCK_PUT:
 		return is_prefix(&i->block.prefix) && (unsigned)i->block.kind < BLOCK_KINDS && is_id(i->block.id);

@@ -6,7 +6,10 @@
  * any is carried out; no text goes this way but evidence ids of letters and digits.
  *
  * A whole list begins with BLOCK_BEGIN and ends with BLOCK_COMPLETE: what the keeper has and the list has not is
- * taken back then. Between lists single changes are told.  An engine that could not send a change begins a list anew.
+ * taken back then.  Between lists single changes are told.  An engine that could not send a change begins a list anew.
+ *
+ * Whom to protect is told in the same way, always as a whole: it counts from BLOCK_PROTECT_COMPLETE on, besides what
+ * the keeper knows by itself, which no engine can take away.
  */
 #ifndef CONTROLLER_BLOCK_ORDER_H
 #define CONTROLLER_BLOCK_ORDER_H
@@ -24,12 +27,16 @@ enum block_verb {
 	BLOCK_PUT,
 	BLOCK_REMOVE,
 	BLOCK_COMPLETE,
+	BLOCK_PROTECT_BEGIN,
+	BLOCK_PROTECT,
+	BLOCK_PROTECT_COMPLETE,
+	BLOCK_RELOADED, /* the configuration was read anew: the keeper has its part of it read by a child of its own */
 };
-#define BLOCK_VERBS 4
+#define BLOCK_VERBS 8
 
 struct block_order_item {
 	uint32_t verb; /* enum block_verb */
-	struct block block; /* REMOVE: only the prefix counts; BEGIN, COMPLETE: nothing */
+	struct block block; /* REMOVE, PROTECT: only the prefix counts; others than PUT: nothing */
 };
 
 struct block_order {
@@ -47,6 +54,8 @@ struct block_report {
 	uint32_t action; /* index into block_table */
 	uint64_t ours, foreign;
 	uint64_t refused; /* orders that named a protected address, ever */
+	uint32_t protected; /* prefixes that the keeper protects */
+	uint32_t reloads; /* how often it has taken its part of a configuration anew */
 	bool used, ok; /* in the configuration; and working */
 	char text[200]; /* why not, or a note */
 };

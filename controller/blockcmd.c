@@ -62,18 +62,19 @@ tell_result(struct batch *b, const json_t *r)
 {
 	const json_t *hit = json_object_get(r, "protected");
 	bool done = json_is_true(json_object_get(r, "done"));
+	FILE *f = done ? stdout : stderr;
 
 	b->done += done;
 	b->refused += !done;
 	if (b->all != NULL || (done && b->cli->file != NULL))
 		return;
-	(void)fprintf(done ? stdout : stderr, "%s%s: %s", done ? "" : "spillway: ", text_of(r, "prefix"),
-		text_of(r, "text"));
+	(void)fprintf(f, "%s%s: %s", done ? "" : "spillway: ", text_of(r, "prefix"), text_of(r, "text"));
 	if (json_is_object(hit))
-		(void)fprintf(done ? stdout : stderr, " (%s: %s)", text_of(hit, "prefix"), text_of(hit, "reason"));
+		(void)fprintf(f, " (%s: %s%s%s)", text_of(hit, "prefix"), text_of(hit, "reason"),
+			text_of(hit, "name")[0] != '\0' ? ", as " : "", text_of(hit, "name"));
 	if (text_of(r, "within")[0] != '\0')
-		(void)fprintf(done ? stdout : stderr, "; still within %s", text_of(r, "within"));
-	(void)fputc('\n', done ? stdout : stderr);
+		(void)fprintf(f, "; still within %s", text_of(r, "within"));
+	(void)fputc('\n', f);
 }
 
 /* A daemon that is busy writing says so: wait and ask again. */
@@ -171,9 +172,8 @@ add_line(struct batch *b, char *line, unsigned number)
 	if (span != NULL && num_u64(span, &seconds) == 0 && seconds <= INT32_MAX)
 		for_ms = (int64_t)seconds * 1000;
 	else if (span != NULL && num_duration(span, &for_ms) < 0)
-		return cli_fail(0, "%s:%u: %s: not a duration; allowed: PREFIX [90s|10m|2h|1d|SECONDS]", b->cli->file,
-			number,
-			span) != 0;
+		return cli_fail(0, "%s:%u: %s: not a duration; allowed: PREFIX [90s|10m|2h|1d|SECONDS]",
+			b->cli->file, number, span) != 0;
 	return add(b, prefix, for_ms);
 }
 
@@ -271,8 +271,8 @@ static const char *sort_key;
 static int
 compare(const void *a, const void *b)
 {
-	const json_t *x = json_object_get(*(json_t *const *)a, sort_key),
-		*y = json_object_get(*(json_t *const *)b, sort_key);
+	const json_t *x = json_object_get(*(json_t *const *)a, sort_key);
+	const json_t *y = json_object_get(*(json_t *const *)b, sort_key);
 
 	if (json_is_string(x))
 		return strcmp(json_string_value(x), json_string_value(y));
@@ -287,8 +287,8 @@ find_sort_key(const char *word)
 	static const struct {
 		const char *word, *key;
 	} keys[] = {
-		{ "until", "remaining_ms" }, { "since", "since" }, { "address", "prefix" }, { "times", "times" },
-			{ "who", "who" },
+		{ "until", "remaining_ms" }, { "since", "since" }, { "address", "prefix" },
+		{ "times", "times" }, { "who", "who" },
 	};
 
 	for (size_t i = 0; word != NULL && i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -316,16 +316,16 @@ print_block(const json_t *b)
 	char left[NUM_TEXT_MAX], next[NUM_TEXT_MAX];
 
 	num_age_format(number_of(b, "remaining_ms"), left);
-	(void)printf("%-24s %-8s for another %-8s %s", text_of(b, "prefix"), text_of(b, "kind"), left,
-		text_of(b, "who"));
+	(void)printf("%-24s %-8s for another %-8s %s",
+		text_of(b, "prefix"), text_of(b, "kind"), left, text_of(b, "who"));
 	if (json_is_true(json_object_get(b, "by_person"))) {
 		(void)printf(": %s [%s]\n", text_of(b, "reason")[0] != '\0' ? text_of(b, "reason") : "no reason given",
 			text_of(b, "id"));
 		return;
 	}
 	num_age_format(number_of(b, "next_ms"), next);
-	(void)printf(" %lld/%lld, %lld before, next time %s [%s]\n", (long long)number_of(b, "n"),
-		(long long)number_of(b, "max"),
+	(void)printf(" %lld/%lld, %lld before, next time %s [%s]\n",
+		(long long)number_of(b, "n"), (long long)number_of(b, "max"),
 		(long long)number_of(b, "times"), next, text_of(b, "id"));
 }
 

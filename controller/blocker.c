@@ -11,7 +11,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "actions/protected.h"
 #include "controller/log.h"
+#include "controller/protect.h"
 #include "lib/array.h"
 
 #define SET_MAX 1000000 /* memory is only taken for what is there */
@@ -35,11 +37,21 @@ struct actor {
 struct blocker {
 	const struct block_cfg *cfg;
 	struct blockset *set; /* wanted */
-	struct blockset *list; /* a whole list that is coming in, or NULL */
+	struct blockset *list; /* a whole list that is coming in; empty in between */
+	bool listing;
 	struct actor actor[BLOCKER_ACTIONS_MAX];
 	unsigned actors;
-	struct ip own[OWN_MAX];
-	unsigned owns;
+	struct {
+		struct ip_prefix own[OWN_MAX], configured[BLOCK_PROTECTED_MAX];
+		struct ip_prefix told[PROTECT_PREFIXES_MAX]; /* by an engine */
+		struct ip_prefix coming[PROTECT_PREFIXES_MAX]; /* what it is about to tell */
+		size_t owns, configureds, tolds, comings;
+		struct ip_prefix list[PROTECTED_MAX]; /* all of them */
+		size_t n;
+		struct protected all;
+	} protect;
+	bool reload; /* an engine has told of one */
+	uint32_t reloads;
 	int clock; /* timerfd that tells when the wall clock is set */
 	bool complete; /* a whole list has come since the start */
 	bool busy;
@@ -47,61 +59,6 @@ struct blocker {
 	uint64_t refused;
 	mono_t next_own, next_reconcile, next_report;
 };
-
-/* --- the last look --------------------------------------------------------------------------- */
-
-static void
-look_up_own(struct blocker *b, mono_t now)
-{
-	struct ifaddrs *all;
-
-	b->next_own = mono_after(now, OWN_MS);
-	if (getifaddrs(&all) < 0)
-		return; /* those of the last look stay */
-	b->owns = 0;
-	for (const struct ifaddrs *a = all; a != NULL && b->owns < OWN_MAX; a = a->ifa_next) {
-		struct ip ip = { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff } };
-
-		if (a->ifa_addr == NULL)
-			continue;
-		if (a->ifa_addr->sa_family == AF_INET)
-			memcpy(ip.b + 12, &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr, 4);
-		else if (a->ifa_addr->sa_family == AF_INET6)
-			memcpy(ip.b, &((const struct sockaddr_in6 *)(const void *)a->ifa_addr)->sin6_addr, 16);
-		else
-			continue;
-		b->own[b->owns++] = ip;
-	}
-	freeifaddrs(all);
-}
-
-/* Do they have an address in common? */
-static bool
-meet(const struct ip_prefix *a, const struct ip_prefix *b)
-{
-	return a->bits <= b->bits ? ip_prefix_contains(a, &b->ip) : ip_prefix_contains(b, &a->ip);
-}
-
-static bool
-is_protected(const struct blocker *b, const struct ip_prefix *p)
-{
-	static const struct ip_prefix always[] = {
-		{ .ip = { { [10] = 0xff, [11] = 0xff, [12] = 127 } }, .bits = 96 + 8 },
-		{ .ip = { { [15] = 1 } }, .bits = 128 },
-		{ .bits = 128 },
-	};
-
-	for (size_t i = 0; i < countof(always); i++)
-		if (meet(&always[i], p))
-			return true;
-	for (unsigned i = 0; i < b->owns; i++)
-		if (ip_prefix_contains(p, &b->own[i]))
-			return true;
-	for (size_t i = 0; i < b->cfg->protected.n; i++)
-		if (meet(&b->cfg->protected.p[i], p))
-			return true;
-	return false;
-}
 
 /* --- actions --------------------------------------------------------------------------------- */
 
@@ -115,6 +72,8 @@ open_actor(struct blocker *b, struct actor *a, mono_t now)
 	a->open_at = mono_after(now, OPEN_RETRY_MS);
 	if (r < 0)
 		a->ctx = NULL;
+	if (r == 0 && a->ops->protect != NULL)
+		a->ops->protect(a->ctx, b->protect.list, b->protect.n);
 	if (r == 0 && b->complete)
 		a->ops->reconcile(a->ctx, b->set, now);
 	if (a->used)
@@ -144,8 +103,6 @@ reconcile_all(struct blocker *b, mono_t now)
 	b->busy = true;
 }
 
-/* --- orders ---------------------------------------------------------------------------------- */
-
 static void
 take_back(struct blocker *b, const struct ip_prefix *p, mono_t now)
 {
@@ -155,10 +112,104 @@ take_back(struct blocker *b, const struct ip_prefix *p, mono_t now)
 		tell_change(b, &prefix, NULL, now);
 }
 
+/* --- the last look --------------------------------------------------------------------------- */
+
+static void
+append(struct blocker *b, const struct ip_prefix *list, size_t n)
+{
+	size_t room = countof(b->protect.list) - b->protect.n;
+	size_t fits = n < room ? n : room;
+
+	memcpy(b->protect.list + b->protect.n, list, fits * sizeof(list[0]));
+	b->protect.n += fits;
+}
+
+/* Put the sources together, and take back what must not be blocked any more. */
+static void
+protect(struct blocker *b, mono_t now)
+{
+	const struct block *block;
+	size_t cursor = 0;
+
+	b->protect.n = 0;
+	append(b, b->protect.own, b->protect.owns);
+	append(b, b->protect.configured, b->protect.configureds);
+	append(b, b->protect.told, b->protect.tolds);
+	(void)protected_set(&b->protect.all, b->protect.list, b->protect.n);
+	while ((block = blockset_next(b->set, &cursor)) != NULL)
+		if (protected_touches(&b->protect.all, &block->prefix))
+			take_back(b, &block->prefix, now);
+	for (unsigned i = 0; i < b->actors; i++)
+		if (b->actor[i].ctx != NULL && b->actor[i].ops->protect != NULL)
+			b->actor[i].ops->protect(b->actor[i].ctx, b->protect.list, b->protect.n);
+}
+
+static bool
+address_of(const struct sockaddr *a, struct ip_prefix *ret)
+{
+	*ret = (struct ip_prefix) { { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff } }, 128 };
+	if (a != NULL && a->sa_family == AF_INET)
+		memcpy(ret->ip.b + 12, &((const struct sockaddr_in *)(const void *)a)->sin_addr, 4);
+	else if (a != NULL && a->sa_family == AF_INET6)
+		memcpy(ret->ip.b, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, 16);
+	else
+		return false;
+	return true;
+}
+
+static void
+look_up_own(struct blocker *b, mono_t now)
+{
+	struct ip_prefix own[OWN_MAX] = { 0 };
+	struct ifaddrs *all;
+	size_t n = 0;
+
+	b->next_own = mono_after(now, OWN_MS);
+	if (getifaddrs(&all) < 0)
+		return; /* those of the last look stay */
+	for (const struct ifaddrs *a = all; a != NULL && n < OWN_MAX; a = a->ifa_next)
+		n += address_of(a->ifa_addr, &own[n]);
+	freeifaddrs(all);
+	if (n == b->protect.owns && memcmp(own, b->protect.own, n * sizeof(own[0])) == 0)
+		return;
+	memcpy(b->protect.own, own, sizeof(own));
+	b->protect.owns = n;
+	protect(b, now);
+}
+
+void
+blocker_configure(struct blocker *b, const struct ip_prefix *list, size_t n, mono_t now)
+{
+	b->protect.configureds = n < BLOCK_PROTECTED_MAX ? n : BLOCK_PROTECTED_MAX;
+	memcpy(b->protect.configured, list, b->protect.configureds * sizeof(list[0]));
+	b->reloads++;
+	protect(b, now);
+}
+
+bool
+blocker_wants_configuration(struct blocker *b)
+{
+	bool reload = b->reload;
+
+	b->reload = false;
+	return reload;
+}
+
+/* What an engine says counts once all of it has come. */
+static void
+take_told(struct blocker *b, mono_t now)
+{
+	b->protect.tolds = b->protect.comings;
+	memcpy(b->protect.told, b->protect.coming, b->protect.comings * sizeof(b->protect.coming[0]));
+	protect(b, now);
+}
+
+/* --- orders ---------------------------------------------------------------------------------- */
+
 static void
 put(struct blocker *b, const struct block *block, mono_t now)
 {
-	if (is_protected(b, &block->prefix)) {
+	if (protected_touches(&b->protect.all, &block->prefix)) {
 		char text[IP_PREFIX_TEXT_MAX];
 
 		ip_prefix_format(&block->prefix, text);
@@ -167,15 +218,25 @@ put(struct blocker *b, const struct block *block, mono_t now)
 		take_back(b, &block->prefix, now);
 		return;
 	}
-	if (b->list != NULL)
-		(void)blockset_put(b->list, block); /* does not fit: taken back at the end, a weaker block, not a
-		 * wrong one */
+	if (b->listing)
+		(void)blockset_put(b->list, block); /* if it does not fit it is taken back: weaker, not wrong */
 	const struct block *old = blockset_find(b->set, &block->prefix);
 	if (old != NULL && old->until.ms == block->until.ms && old->kind == block->kind
 		&& memcmp(old->id, block->id, sizeof(old->id)) == 0)
 		return;
 	if (blockset_put(b->set, block) == 0)
 		tell_change(b, &block->prefix, block, now);
+}
+
+/* Its memory stays: to give it back and take it anew costs more. */
+static void
+empty(struct blockset *s)
+{
+	const struct block *block;
+	size_t cursor = 0;
+
+	while ((block = blockset_next(s, &cursor)) != NULL)
+		(void)blockset_remove(s, &block->prefix);
 }
 
 /* The list is whole: what it does not name goes, and what is there is compared with it. */
@@ -185,13 +246,13 @@ complete(struct blocker *b, mono_t now)
 	const struct block *old;
 	size_t cursor = 0;
 
-	if (b->list == NULL)
+	if (!b->listing)
 		return;
 	while ((old = blockset_next(b->set, &cursor)) != NULL)
 		if (blockset_find(b->list, &old->prefix) == NULL)
 			take_back(b, &old->prefix, now);
-	blockset_free(b->list);
-	b->list = NULL;
+	b->listing = false;
+	empty(b->list);
 	b->complete = true;
 	reconcile_all(b, now);
 }
@@ -204,20 +265,32 @@ blocker_order(struct blocker *b, const struct block_order *o, mono_t now)
 
 		switch ((enum block_verb)o->item[i].verb) {
 		case BLOCK_BEGIN:
-			blockset_free(b->list);
-			if (blockset_new(SET_MAX, &b->list) < 0)
-				b->list = NULL; /* nothing is taken back then but by its time */
+			empty(b->list);
+			b->listing = true;
 			break;
 		case BLOCK_PUT:
 			put(b, block, now);
 			break;
 		case BLOCK_REMOVE:
-			if (b->list != NULL)
+			if (b->listing)
 				(void)blockset_remove(b->list, &block->prefix);
 			take_back(b, &block->prefix, now);
 			break;
 		case BLOCK_COMPLETE:
 			complete(b, now);
+			break;
+		case BLOCK_PROTECT_BEGIN:
+			b->protect.comings = 0;
+			break;
+		case BLOCK_PROTECT:
+			if (b->protect.comings < countof(b->protect.coming))
+				b->protect.coming[b->protect.comings++] = block->prefix;
+			break;
+		case BLOCK_PROTECT_COMPLETE:
+			take_told(b, now);
+			break;
+		case BLOCK_RELOADED:
+			b->reload = true;
 			break;
 		}
 	}
@@ -312,6 +385,8 @@ blocker_report(struct blocker *b, int fd, bool anew, mono_t now)
 		r.action = i;
 		r.refused = b->refused;
 		r.used = a->used;
+		r.protected = (uint32_t)b->protect.n;
+		r.reloads = b->reloads;
 		if (a->ctx != NULL) {
 			a->ops->status(a->ctx, &s);
 			r.ours = s.ours;
@@ -323,8 +398,8 @@ blocker_report(struct blocker *b, int fd, bool anew, mono_t now)
 		if (!all && memcmp(&r, &a->report, sizeof(r)) == 0)
 			continue;
 		a->report = r;
-		(void)send(fd, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL); /* an engine that does not listen is told
-		 * again */
+		/* An engine that does not listen is told again. */
+		(void)send(fd, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 }
 
@@ -337,7 +412,9 @@ blocker_new(const struct block_cfg *cfg, struct blocker **ret)
 	const struct itimerspec far = { .it_value.tv_sec = INT32_MAX };
 	mono_t now = mono_now();
 
-	if (b == NULL || blockset_new(SET_MAX, &b->set) < 0) {
+	if (b == NULL || blockset_new(SET_MAX, &b->set) < 0 || blockset_new(SET_MAX, &b->list) < 0) {
+		if (b != NULL)
+			blockset_free(b->set);
 		free(b);
 		return -ENOMEM;
 	}
@@ -345,6 +422,9 @@ blocker_new(const struct block_cfg *cfg, struct blocker **ret)
 	b->clock = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (b->clock >= 0)
 		(void)timerfd_settime(b->clock, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &far, NULL);
+	b->protect.configureds = cfg->protected.n;
+	memcpy(b->protect.configured, cfg->protected.p, cfg->protected.n * sizeof(cfg->protected.p[0]));
+	protect(b, now);
 	look_up_own(b, now);
 	for (; b->actors < BLOCKER_ACTIONS_MAX && block_table[b->actors] != NULL; b->actors++) {
 		b->actor[b->actors].ops = block_table[b->actors];

@@ -13,97 +13,11 @@
 #include "lib/num.h"
 
 #define LOGINS_MAX 100000
+#define MAILED_MAX 100000
 #define STEP_MS 1000
-#define PACKETS_A_TURN 16 /* of a whole list */
 #define RETRY_SEND_MS 5
 #define RESTORE_PATIENCE_MS 5000 /* then we begin without what is stored */
-#define INTERFACES_MS 10000
-#define SOURCES_MS 60000
-#define NAMES_MS (5 * 60 * 1000)
 #define CHANGES 64 /* taken from blocks_step() at once */
-
-/* --- orders ---------------------------------------------------------------------------------- */
-
-static bool
-flush(struct engine *e)
-{
-	struct blocking *b = e->blocking;
-
-	if (b->out.n == 0)
-		return true;
-	b->out.magic = BLOCK_ORDER_MAGIC;
-	if (send(e->keeper, &b->out, sizeof(b->out), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return false;
-	memset(&b->out, 0, sizeof(b->out));
-	return true;
-}
-
-/* A file that tcpsvd reads lives longer than its timeout; a shorter one would have to deny, which is harder than what
- * was decided: then rather nothing. */
-static bool
-is_too_short(struct engine *e, const struct block *block)
-{
-	const struct block_cfg *a = &e->config.blocks.actions;
-
-	return block->kind != BLOCK_DENY && a->ipsvd.dir[0] != '\0'
-		&& mono_since(turn_now(&e->turn), block->until) <= a->ipsvd.timeout_ms;
-}
-
-static void
-emit(struct engine *e, enum block_verb verb, const struct block *block)
-{
-	struct blocking *b = e->blocking;
-
-	if (verb == BLOCK_PUT && is_too_short(e, block))
-		return;
-	if (b->out.n == BLOCK_ORDER_ITEMS && !flush(e)) {
-		b->list_again = true; /* all of it, once the keeper listens again */
-		return;
-	}
-	struct block_order_item *i = &b->out.item[b->out.n++];
-	i->verb = verb;
-	if (block != NULL)
-		i->block = *block;
-}
-
-/* Some more of the whole list. */
-static void
-go_on_listing(struct engine *e)
-{
-	struct blocking *b = e->blocking;
-	struct blocks_record r;
-
-	for (int packets = 0; packets < PACKETS_A_TURN; packets++) {
-		while (b->out.n < BLOCK_ORDER_ITEMS) {
-			if (!blocks_next(b->blocks, &b->cursor, &r)) {
-				emit(e, BLOCK_COMPLETE, NULL);
-				b->listing = false;
-				return;
-			}
-			emit(e, BLOCK_PUT, &r.block);
-		}
-		if (!flush(e))
-			return;
-	}
-}
-
-static void
-send_orders(struct engine *e)
-{
-	struct blocking *b = e->blocking;
-
-	if (!b->restored)
-		return; /* a list without what is stored would take it back */
-	if (b->list_again && flush(e)) {
-		b->list_again = false;
-		b->listing = true;
-		b->cursor = 0;
-		emit(e, BLOCK_BEGIN, NULL);
-	}
-	if (b->listing)
-		go_on_listing(e);
-	(void)flush(e);
-}
 
 /* --- on record ------------------------------------------------------------------------------- */
 
@@ -113,10 +27,11 @@ row_of(const struct engine *e, const struct blocks_record *r, bool ended, mono_t
 	wall_t wall = wall_now();
 	int64_t left = mono_since(now, r->block.until);
 	struct store_block row = {
-		.prefix = r->block.prefix, .kind = r->block.kind, .until = { wall.ms + left },
-		.began = { wall.ms + left - r->length_ms }, .until_mono = r->block.until, .length_ms = r->length_ms,
-		.by_person = r->by_person, .is_wide = r->is_wide, .n = r->n, .max = r->max, .step = r->step,
-		.times = r->times,
+		.prefix = r->block.prefix, .kind = r->block.kind,
+		.began = { wall.ms + left - r->length_ms }, .length_ms = r->length_ms,
+		.until = { wall.ms + left }, .until_mono = r->block.until,
+		.by_person = r->by_person, .is_wide = r->is_wide,
+		.n = r->n, .max = r->max, .step = r->step, .times = r->times,
 	};
 
 	memcpy(row.id, r->block.id, sizeof(row.id));
@@ -131,9 +46,9 @@ static struct blocks_record
 record_of(const struct store_block *row)
 {
 	struct blocks_record r = {
-		.block = { .prefix = row->prefix, .kind = row->kind }, .length_ms = row->length_ms,
-			.by_person = row->by_person,
-		.is_wide = row->is_wide, .n = row->n, .max = row->max, .step = row->step, .times = row->times,
+		.block = { .prefix = row->prefix, .kind = row->kind },
+		.length_ms = row->length_ms, .by_person = row->by_person, .is_wide = row->is_wide,
+		.n = row->n, .max = row->max, .step = row->step, .times = row->times,
 	};
 
 	_Static_assert(sizeof(r.who) == sizeof(row->who) && sizeof(r.reason) == sizeof(row->reason), "texts fit");
@@ -163,14 +78,14 @@ log_change(const struct blocking *b, const struct blocks_change *c)
 	ip_prefix_format(&r->block.prefix, prefix);
 	num_age_format(r->length_ms, span);
 	if (c->event != BLOCKS_ENDED)
-		log_info("blocks", "%s%s %s for %s: %s, %u/%u, step %u, %u before, %s", dry,
-			blocking_kind_name(r->block.kind), prefix, span,
+		log_info("blocks", "%s%s %s for %s: %s, %u/%u, step %u, %u before, %s",
+			dry, blocking_kind_name(r->block.kind), prefix, span,
 			r->who, r->n, r->max, r->step, r->times, r->block.id);
 	else if (c->end == BLOCKS_END_PROTECTED)
 		log_info("blocks", "%s%s is free: %s", dry, prefix, protect_reason_text(c->protect));
 	else
-		log_info("blocks", "%s%s is free: %s", dry, prefix, c->end == BLOCKS_END_TIME
-			? "its time is over" : "unblocked");
+		log_info("blocks", "%s%s is free: %s", dry, prefix,
+			c->end == BLOCKS_END_TIME ? "its time is over" : "unblocked");
 }
 
 uint64_t
@@ -178,7 +93,7 @@ blocking_carry_out(struct engine *e, const struct blocks_change *c, bool durable
 {
 	struct store_block row = row_of(e, &c->record, c->event == BLOCKS_ENDED, now);
 
-	emit(e, c->event == BLOCKS_ENDED ? BLOCK_REMOVE : BLOCK_PUT, &c->record.block);
+	blocking_emit(e, c->event == BLOCKS_ENDED ? BLOCK_REMOVE : BLOCK_PUT, &c->record.block);
 	log_change(e->blocking, c);
 	return journal_put_block(e->journal, &row, durable);
 }
@@ -195,7 +110,20 @@ carry_out_all(struct engine *e, const struct blocks_change *c, size_t n, mono_t 
 bool
 blocking_may_block(struct engine *e, const struct ip *ip)
 {
-	return protect_find(e->blocking->protect, ip, turn_now(&e->turn), NULL) <= PROTECT_NONE;
+	return protect_find(e->blocking->protect, ip, turn_now(&e->turn), NULL) == PROTECT_NONE;
+}
+
+/* While a source can't be known, everybody is protected for want of knowing better: then the configuration counts. */
+bool
+blocking_is_allowed(struct engine *e, const struct ip *ip, mono_t now)
+{
+	const struct config_blocks *c = &e->config.blocks;
+	enum protect_reason reason = protect_find(e->blocking->protect, ip, now, NULL);
+
+	for (unsigned i = 0; reason == PROTECT_UNKNOWN && i < c->n_allow; i++)
+		if (!c->allow[i].is_name && ip_prefix_contains(&c->allow[i].prefix, ip))
+			return true;
+	return reason == PROTECT_ALLOWED || reason == PROTECT_RELAY;
 }
 
 bool
@@ -254,6 +182,8 @@ blocking_asked(struct engine *e, const struct record *r, const struct admit_resu
 		blocking_login(e, &r->ip, now);
 		return;
 	}
+	if (a->verdict == VERDICT_PASS && (r->stage == STAGE_RCPT || r->stage == STAGE_DATA))
+		blocking_mail(e, &r->ip, now);
 	blocks_seen(b->blocks, &r->ip, now);
 	const char *rule = a->verdict != VERDICT_PASS ? rule_of(e, r, a) : NULL;
 	if (rule == NULL || !blocking_is_used(e))
@@ -277,93 +207,6 @@ blocking_login(struct engine *e, const struct ip *ip, mono_t now)
 		return;
 	protect_login(b->protect, ip, mono_after(now, e->config.blocks.login_credit_ms));
 	carry_out_all(e, changes, blocks_recheck_address(b->blocks, ip, now, changes, countof(changes)), now);
-}
-
-/* --- what is protected ----------------------------------------------------------------------- */
-
-int
-blocking_find_allow(const struct blocking *b, const char *entry)
-{
-	for (unsigned i = 0; i < b->allow.n; i++)
-		if (strcmp(b->allow.a[i].entry, entry) == 0)
-			return (int)i;
-	return -ENOENT;
-}
-
-/* The configuration's entries, then those of persons. */
-void
-blocking_take_allow(struct engine *e)
-{
-	static struct protect_allow all[PROTECT_ALLOW_MAX];
-	struct blocking *b = e->blocking;
-	size_t n = 0;
-
-	for (unsigned i = 0; i < e->config.blocks.n_allow && n < countof(all); i++)
-		all[n++] = e->config.blocks.allow[i];
-	for (unsigned i = 0; i < b->allow.n && n < countof(all); i++)
-		if (protect_parse_allow(b->allow.a[i].entry, &all[n], NULL) == 0)
-			n++;
-	if (protect_allow(b->protect, all, n) < 0)
-		log_error("blocks", "the allow list is too long: what it was stays in force");
-	b->next_names = turn_now(&e->turn);
-}
-
-static void
-on_found(const char *name, const struct ip *addresses, size_t n, void *arg)
-{
-	struct engine *e = arg;
-
-	(void)protect_set_name(e->blocking->protect, name, addresses, n); /* no longer on the list: none of our
-	 * business */
-}
-
-static void
-look_up_names(struct engine *e, mono_t now)
-{
-	static char texts[PROTECT_ALLOW_MAX][PROTECT_NAME_MAX];
-	const char *names[PROTECT_ALLOW_MAX];
-	struct blocking *b = e->blocking;
-	struct protect_allow a;
-	size_t n = 0;
-
-	b->next_names = mono_after(now, NAMES_MS);
-	for (unsigned i = 0; i < e->config.blocks.n_allow + b->allow.n && n < countof(names); i++) {
-		if (i < e->config.blocks.n_allow)
-			a = e->config.blocks.allow[i];
-		else if (protect_parse_allow(b->allow.a[i - e->config.blocks.n_allow].entry, &a, NULL) < 0)
-			continue;
-		if (!a.is_name)
-			continue;
-		memcpy(texts[n], a.name, sizeof(texts[n]));
-		names[n] = texts[n];
-		n++;
-	}
-	int r = resolve_start(b->resolve, names, n, now);
-	if (r < 0)
-		log_warning("blocks", "cannot look up the names of the allow list: %s", strerror(-r));
-}
-
-static void
-look_at_sources(struct engine *e, mono_t now)
-{
-	struct blocking *b = e->blocking;
-	struct err why;
-
-	if (now.ms >= b->next_sources.ms) {
-		int r = protect_refresh(b->protect, e->config.blocks.actions.tcprules.rules, b->scratch, &why);
-
-		(void)log_edge(&b->sources_memory, LOG_WARNING, "blocks", r < 0 ? why.text : NULL);
-		b->next_sources = mono_after(now, SOURCES_MS);
-		b->next_interfaces = mono_after(now, INTERFACES_MS);
-	} else if (now.ms >= b->next_interfaces.ms) {
-		b->scratch->n = 0;
-		b->scratch->cut = false;
-		if (protect_read_interfaces(b->scratch) == 0 && !b->scratch->cut)
-			(void)protect_set(b->protect, PROTECT_OWN, b->scratch->prefix, b->scratch->n);
-		b->next_interfaces = mono_after(now, INTERFACES_MS);
-	}
-	if (now.ms >= b->next_names.ms)
-		look_up_names(e, now);
 }
 
 /* --- from the store -------------------------------------------------------------------------- */
@@ -436,6 +279,9 @@ blocking_report(struct engine *e, const struct block_report *r)
 		return;
 	b->report[r->action] = *r;
 	b->report[r->action].text[sizeof(r->text) - 1] = '\0';
+	if (r->reloads != b->reloads)
+		b->list_again = true; /* what it refused before it may take now */
+	b->reloads = r->reloads;
 	if (r->action >= b->reports)
 		b->reports = r->action + 1;
 }
@@ -463,7 +309,7 @@ blocking_step(struct engine *e, mono_t now)
 
 	if (now.ms >= b->next_step.ms) {
 		b->next_step = mono_after(now, STEP_MS);
-		look_at_sources(e, now);
+		blocking_look_at_sources(e, now);
 		resolve_step(b->resolve, now);
 		blocking_end_waiting(e, now);
 		tell_budget(b, now);
@@ -474,7 +320,7 @@ blocking_step(struct engine *e, mono_t now)
 	}
 	while (now.ms >= blocks_due(b->blocks).ms && (n = blocks_step(b->blocks, now, changes, countof(changes))) > 0)
 		carry_out_all(e, changes, n, now);
-	send_orders(e);
+	blocking_send_orders(e);
 }
 
 mono_t
@@ -483,15 +329,15 @@ blocking_due(struct engine *e)
 	const struct blocking *b = e->blocking;
 	mono_t due = b->next_step, ends = blocks_due(b->blocks);
 
-	if (b->restored && (b->list_again || b->listing || b->out.n > 0))
+	if (blocking_has_orders(e))
 		due = mono_after(turn_now(&e->turn), RETRY_SEND_MS);
 	return ends.ms < due.ms ? ends : due;
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-void
-blocking_configure(struct engine *e)
+static void
+configure(struct engine *e)
 {
 	struct blocking *b = e->blocking;
 
@@ -499,6 +345,27 @@ blocking_configure(struct engine *e)
 	b->dry_run = e->config.blocks.actions.dry_run;
 	blocking_take_allow(e);
 	b->next_sources = turn_now(&e->turn);
+}
+
+void
+blocking_reload(struct engine *e)
+{
+	configure(e);
+	e->blocking->reloaded = true;
+}
+
+static bool
+allocate(struct engine *e, uint8_t key[BLOCKS_KEY_SIZE])
+{
+	const struct config_blocks *c = &e->config.blocks;
+	struct blocking *b = e->blocking;
+
+	b->scratch = calloc(1, sizeof(*b->scratch));
+	return b->scratch != NULL && getrandom(key, BLOCKS_KEY_SIZE, 0) == BLOCKS_KEY_SIZE
+		&& protect_new(LOGINS_MAX, key, &b->protect) == 0
+		&& recent_new(MAILED_MAX, key, &b->mailed) == 0
+		&& blocks_new((size_t)c->max, (size_t)c->remember, key, b->protect, &b->blocks) == 0
+		&& resolve_new(e->base, blocking_found, e, &b->resolve) == 0;
 }
 
 int
@@ -509,15 +376,12 @@ blocking_open(struct engine *e, struct err *why)
 	mono_t now = turn_now(&e->turn);
 
 	e->blocking = b;
-	if (b == NULL || (b->scratch = calloc(1, sizeof(*b->scratch))) == NULL
-		|| getrandom(key, sizeof(key), 0) != sizeof(key) || protect_new(LOGINS_MAX, key, &b->protect) < 0
-		|| blocks_new((size_t)e->config.blocks.max, (size_t)e->config.blocks.remember, key, b->protect,
-		&b->blocks) < 0
-		|| resolve_new(e->base, on_found, e, &b->resolve) < 0)
+	if (b == NULL || !allocate(e, key))
 		return err_set(why, -ENOMEM, "no memory for blocks");
+	blocks_set_spared(b->blocks, blocking_is_spared, e);
 	b->restore_by = mono_after(now, RESTORE_PATIENCE_MS);
-	blocking_configure(e);
-	look_at_sources(e, now);
+	configure(e);
+	blocking_look_at_sources(e, now);
 	journal_ask_blocks(e->journal);
 	return 0;
 }
@@ -534,6 +398,7 @@ blocking_close(struct engine *e)
 	resolve_free(b->resolve);
 	blocks_free(b->blocks);
 	protect_free(b->protect);
+	recent_free(b->mailed);
 	free(b->scratch);
 	free(b);
 	e->blocking = NULL;
@@ -547,11 +412,12 @@ describe_actions(const struct blocking *b)
 	for (unsigned i = 0; i < b->reports; i++) {
 		const struct block_report *r = &b->report[i];
 
-		if (r->valid == BLOCK_ORDER_MAGIC && r->used)
-			(void)json_array_append_new(all, json_pack("{s:s, s:b, s:s, s:I, s:I, s:I}", "name",
-				block_table[i]->name, "ok", r->ok, "text", r->text, "ours", (json_int_t)r->ours,
-				"foreign",
-				(json_int_t)r->foreign, "refused", (json_int_t)r->refused));
+		if (r->valid != BLOCK_ORDER_MAGIC || !r->used)
+			continue;
+		(void)json_array_append_new(all, json_pack("{s:s, s:b, s:s, s:I, s:I, s:I, s:I}",
+			"name", block_table[i]->name, "ok", r->ok, "text", r->text,
+			"ours", (json_int_t)r->ours, "foreign", (json_int_t)r->foreign,
+			"refused", (json_int_t)r->refused, "protected", (json_int_t)r->protected));
 	}
 	return all;
 }
@@ -562,11 +428,10 @@ blocking_describe(struct engine *e)
 	const struct blocking *b = e->blocking;
 	struct blocks_state s = blocks_state(b->blocks, turn_now(&e->turn));
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:s, s:I, s:b, s:b, s:o}", "count", (json_int_t)s.count,
-		"by_person",
-		(json_int_t)s.by_person, "remembered", (json_int_t)s.remembered, "clients", (json_int_t)s.clients,
-		"over_budget",
-		s.is_over, "budget", s.is_over ? blocks_verdict_text(s.over) : "", "not_done",
-		(json_int_t)s.not_done_ever,
-		"dry_run", b->dry_run, "restored", b->restored, "actions", describe_actions(b));
+	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:s, s:I, s:b, s:b, s:o}",
+		"count", (json_int_t)s.count, "by_person", (json_int_t)s.by_person,
+		"remembered", (json_int_t)s.remembered, "clients", (json_int_t)s.clients,
+		"over_budget", s.is_over, "budget", s.is_over ? blocks_verdict_text(s.over) : "",
+		"not_done", (json_int_t)s.not_done_ever, "dry_run", b->dry_run, "restored", b->restored,
+		"actions", describe_actions(b));
 }

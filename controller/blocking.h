@@ -27,22 +27,26 @@ struct blocking;
 
 int blocking_open(struct engine *e, struct err *why);
 void blocking_close(struct engine *e); /* also after blocking_open() has failed */
-void blocking_configure(struct engine *e); /* the configuration has changed */
+void blocking_reload(struct engine *e); /* the configuration has changed */
 void blocking_step(struct engine *e, mono_t now);
 
 /* When blocking_step() is to be called again at the latest. */
-mono_t blocking_due( struct engine *e);
+mono_t blocking_due(struct engine *e);
 
 /* A session has asked, and was answered with `a`; `id` of the evidence when it was refused. */
 void blocking_asked(struct engine *e, const struct record *r, const struct admit_result *a, const char *id, mono_t now);
 
-/* One of our users is there. */
+/* One of our users is there; mail of somebody else was let through. */
 void blocking_login(struct engine *e, const struct ip *ip, mono_t now);
+void blocking_mail(struct engine *e, const struct ip *ip, mono_t now);
 
 /* Does the configuration write blocks anywhere, or play at it? */
 bool blocking_is_used(const struct engine *e);
 
-bool blocking_may_block( struct engine *e, const struct ip *ip);
+/* Is it on the allow list, or a relay client by the administrator's rules?  Then nothing is ever against it. */
+bool blocking_is_allowed(struct engine *e, const struct ip *ip, mono_t now);
+
+bool blocking_may_block(struct engine *e, const struct ip *ip);
 
 /* From the keeper, and from the recorder. */
 void blocking_report(struct engine *e, const struct block_report *r);
@@ -57,6 +61,6 @@ json_t *blocking_allow(struct engine *e, const json_t *request, const char *who,
 json_t *blocking_allowed(struct engine *e, const json_t *request);
 
 /* For status.  Caller owns the reference. */
-json_t *blocking_describe( struct engine *e);
+json_t *blocking_describe(struct engine *e);
 
 #endif

@@ -17,9 +17,8 @@ static void
 answer(struct engine *e, struct waiter *w, const char *note)
 {
 	if (note[0] != '\0')
-		(void)json_object_set_new(w->reply, "note",
-			json_sprintf("in force now, but not yet written, so a restart "
-			"would forget it: %s", note));
+		(void)json_object_set_new(w->reply, "note", json_sprintf(
+			"in force now, but not yet written, so a restart would forget it: %s", note));
 	(void)json_object_set_new(w->reply, "durable", json_boolean(note[0] == '\0'));
 	control_reply(e->control, w->client, w->reply);
 	*w = (struct waiter) { 0 };
@@ -109,8 +108,8 @@ describe_hit(json_t *result, const struct protect_hit *hit)
 	char prefix[IP_PREFIX_TEXT_MAX];
 
 	ip_prefix_format(&hit->prefix, prefix);
-	(void)json_object_set_new(result, "protected", json_pack("{s:s, s:s, s:s?}", "reason",
-		protect_reason_text(hit->reason), "prefix", prefix, "name", hit->name));
+	(void)json_object_set_new(result, "protected", json_pack("{s:s, s:s, s:s?}",
+		"reason", protect_reason_text(hit->reason), "prefix", prefix, "name", hit->name));
 }
 
 static bool
@@ -123,8 +122,8 @@ is_done(enum blocks_verdict v)
 static json_t *
 describe_result(const char *prefix, const struct blocks_result *r)
 {
-	json_t *j = json_pack("{s:s, s:b, s:s}", "prefix", prefix, "done", is_done(r->verdict), "text",
-		blocks_verdict_text(r->verdict));
+	json_t *j = json_pack("{s:s, s:b, s:s}",
+		"prefix", prefix, "done", is_done(r->verdict), "text", blocks_verdict_text(r->verdict));
 
 	if (r->hit.reason != PROTECT_NONE)
 		describe_hit(j, &r->hit);
@@ -215,8 +214,8 @@ each_prefix(struct engine *e, const json_t *request, const char *who, uint64_t c
 	struct wanted w;
 	size_t i, done = 0;
 
-	json_t *wrong = waiter == NULL ? refuse(111, "too many wait for the database; try again") : read_wanted(e,
-		request, &w);
+	json_t *wrong = waiter == NULL ? refuse(111, "too many wait for the database; try again")
+		: read_wanted(e, request, &w);
 	if (wrong != NULL) {
 		json_decref(results);
 		return wrong;
@@ -227,18 +226,17 @@ each_prefix(struct engine *e, const json_t *request, const char *who, uint64_t c
 		struct ip_prefix p;
 
 		if (text == NULL || ip_prefix_parse(text, &p) < 0) {
-			(void)json_array_append_new(results, json_pack("{s:s, s:b, s:s}", "prefix", text != NULL
-				? text : "?",
-				"done", 0, "text", "not an address or prefix; no bit may be set behind its length"));
+			(void)json_array_append_new(results, json_pack("{s:s, s:b, s:s}",
+				"prefix", text != NULL ? text : "?", "done", 0,
+				"text", "not an address or prefix; no bit may be set behind its length"));
 			continue;
 		}
 		deed(e, &w, &p, who, waiter, &r);
 		done += is_done(r.verdict);
 		(void)json_array_append_new(results, describe_result(text, &r));
 	}
-	return settle(waiter, json_pack("{s:b, s:I, s:o}", "ok", 1, "done", (json_int_t)done, "results", results),
-		client,
-		turn_now(&e->turn));
+	json_t *reply = json_pack("{s:b, s:I, s:o}", "ok", 1, "done", (json_int_t)done, "results", results);
+	return settle(waiter, reply, client, turn_now(&e->turn));
 }
 
 json_t *
@@ -270,17 +268,14 @@ describe_record(const struct blocks_record *r, mono_t now)
 	wall_t wall = wall_now();
 
 	ip_prefix_format(&r->block.prefix, prefix);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "prefix",
-		prefix,
-		"kind", blocking_kind_name(r->block.kind), "id", r->block.id, "who", r->who, "reason", r->reason,
-		"by_person",
-		r->by_person, "wide", r->is_wide, "since", wall_text((wall_t) { wall.ms + left - r->length_ms }),
-		"until",
-		wall_text((wall_t) { wall.ms + left }), "remaining_ms", (json_int_t)left, "length_ms",
-		(json_int_t)r->length_ms,
-		"n", (json_int_t)r->n, "max", (json_int_t)r->max, "step", (json_int_t)r->step, "times",
-		(json_int_t)r->times,
-		"next_ms", (json_int_t)r->next_ms);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"prefix", prefix, "kind", blocking_kind_name(r->block.kind), "id", r->block.id,
+		"who", r->who, "reason", r->reason, "by_person", r->by_person, "wide", r->is_wide,
+		"since", wall_text((wall_t) { wall.ms + left - r->length_ms }),
+		"until", wall_text((wall_t) { wall.ms + left }),
+		"remaining_ms", (json_int_t)left, "length_ms", (json_int_t)r->length_ms,
+		"n", (json_int_t)r->n, "max", (json_int_t)r->max, "step", (json_int_t)r->step,
+		"times", (json_int_t)r->times, "next_ms", (json_int_t)r->next_ms);
 }
 
 json_t *
@@ -298,8 +293,8 @@ blocking_list(struct engine *e, const json_t *request)
 		(void)json_array_append_new(list, describe_record(&r, now));
 		n++;
 	}
-	return json_pack("{s:b, s:o, s:o}", "ok", 1, "blocks", list, "next", more ? json_integer((json_int_t)cursor)
-		: json_null());
+	return json_pack("{s:b, s:o, s:o}", "ok", 1, "blocks", list,
+		"next", more ? json_integer((json_int_t)cursor) : json_null());
 }
 
 /* --- the allow list -------------------------------------------------------------------------- */
@@ -359,14 +354,13 @@ list_allow(const struct engine *e)
 		char prefix[IP_PREFIX_TEXT_MAX];
 
 		ip_prefix_format(&hit.prefix, prefix);
-		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s?}", "prefix", prefix, "reason",
-			protect_reason_text(hit.reason), "name", hit.name));
+		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s?}",
+			"prefix", prefix, "reason", protect_reason_text(hit.reason), "name", hit.name));
 	}
 	json_t *persons = json_array();
 	for (unsigned i = 0; i < e->blocking->allow.n; i++)
-		(void)json_array_append_new(persons, json_pack("{s:s, s:s}", "entry", e->blocking->allow.a[i].entry,
-			"who",
-			e->blocking->allow.a[i].who));
+		(void)json_array_append_new(persons, json_pack("{s:s, s:s}",
+			"entry", e->blocking->allow.a[i].entry, "who", e->blocking->allow.a[i].who));
 	return json_pack("{s:b, s:o, s:o}", "ok", 1, "protected", list, "added", persons);
 }
 

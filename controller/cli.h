@@ -42,8 +42,9 @@ typedef int cli_command(struct cli *cli, int argc, char **argv);
 
 cli_command show_status, show_probes, show_limits;
 cli_command ask_force, ask_reload, ask_neutral, ask_reset, rate_ask, rate_peek_only;
-cli_command past_history, explain_run;
+cli_command past_history, explain_run, show_refusals;
 cli_command ask_block, ask_unblock, show_blocks, ask_allow;
+cli_command storms_run;
 cli_command doctor_run, setup_run;
 cli_command replay_run;
 
@@ -60,10 +61,21 @@ json_t *client_ask(const struct cli *cli, json_t *request, int *ret_code);
 /* The same without a word: whatever the daemon says, "ok" or not, or NULL and why it could not be asked. */
 json_t *client_exchange(const char *run_dir, json_t *request, struct err *why);
 
-/* past.c: open the database for reading, or tell why not and return the exit code; a time in JSON, null for none. */
+/* stormcmd.c: print the storm of an id, or those of an address with their refusals.  -ENOENT: there is none. */
 struct store;
+int storms_explain(const struct cli *cli, struct store *s, const char *what, json_t *refusals, struct err *why);
+
+/* explain.c: refusals of an id as JSON, newest first, into an array; print it. */
+int explain_refusals(struct store *s, const char *id, json_t *refusals, struct err *why);
+void explain_print_refusals(const json_t *refusals);
+
+/* past.c: open the database for reading, or tell why not and return the exit code; a time in JSON, null for none. */
 int past_open(const struct cli *cli, struct store **ret);
 json_t *past_wall(wall_t t);
+
+/* refusals.c: print the newest that a mail address, as sender or recipient, was refused.  Returns the exit code, or
+ * -ENOENT when there is none. */
+int refusals_about(const struct cli *cli, const char *address);
 
 /* End leased effects without the daemon. */
 int offline_neutral(struct cli *cli);

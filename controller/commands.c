@@ -141,7 +141,7 @@ run_status(struct engine *e, const struct call *call)
 	(void)call;
 	return json_pack(
 		"{s:b, s:s, s:i, s:I, s:s, s:o, s:I, s:b, s:o, s:o, s:s, s:i, s:b, s:s?, s:I, s:I, s:o, s:o, s:o,"
-		" s:o, s:o, s:o, s:o, s:o, s:o}",
+		" s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"ok", 1, "version", SPILLWAY_VERSION, "pid", (int)getpid(),
 		"uptime_ms", (json_int_t)mono_since(e->started, now),
 		"level", level_name(e->stance.level), "since", describe_wall(since),
@@ -154,8 +154,8 @@ run_status(struct engine *e, const struct call *call)
 		"override", override != NULL ? override : json_null(),
 		"readings", describe_readings(e, now), "homes", describe_flags(e),
 		"store", journal_describe(e->journal), "config", describe_config(e), "limits", limits_describe(e),
-		"blocks", blocking_describe(e), "events", ask_describe(e->ask), "control",
-		control_describe(e->control));
+		"blocks", blocking_describe(e), "storms", storming_describe(e), "events", ask_describe(e->ask),
+		"control", control_describe(e->control));
 }
 
 static json_t *
@@ -265,6 +265,20 @@ run_allowed(struct engine *e, const struct call *call)
 	return blocking_allowed(e, call->request);
 }
 
+/* --- storms ---------------------------------------------------------------------------------- */
+
+static json_t *
+run_storms(struct engine *e, const struct call *call)
+{
+	return storming_list(e, call->request);
+}
+
+static json_t *
+run_release(struct engine *e, const struct call *call)
+{
+	return storming_release(e, call->request, call->who, call->client);
+}
+
 /* --- limits ---------------------------------------------------------------------------------- */
 
 static const char *const mode_names[] = {
@@ -353,6 +367,8 @@ static const struct command commands[] = {
 	{ "blocks", false, run_blocks },
 	{ "allow", true, run_allow },
 	{ "allowed", false, run_allowed },
+	{ "storms", false, run_storms },
+	{ "release", true, run_release },
 	{ "limits", false, run_limits },
 	{ "reset", true, run_reset },
 };

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "controller/config_blocks.h"
+#include "controller/config_storms.h"
 #include "controller/config_limits.h"
 #include "controller/config_report.h"
 #include "controller/config_value.h"

@@ -21,6 +21,8 @@
 #include "controller/decide.h"
 #include "controller/protect.h"
 #include "controller/rate.h"
+#include "controller/sent.h"
+#include "controller/storms.h"
 #include "lib/err.h"
 #include "lib/schema.h"
 #include "lib/smtp.h"
@@ -63,6 +65,7 @@ struct config_store {
 	int64_t refusals; /* rows kept of single refusals, the newest */
 	int64_t offences; /* rows kept of who was over a limit, the newest */
 	int64_t blocks; /* rows kept of blocks: all that are in force, and of those that are over the newest */
+	uint64_t archive; /* bytes of all refusals, 0: none is written */
 };
 
 /* The group of this name in rater's configuration.  Without it, and without the ports in it, there is no TCP. */
@@ -88,10 +91,19 @@ struct config_blocks {
 	struct blocks_cfg rules;
 	struct block_cfg actions;
 	int64_t login_credit_ms; /* so long a login softens */
+	int64_t mail_credit_ms; /* so long mail spares the network that it came from */
 	int64_t max; /* blocks at once */
 	int64_t remember; /* prefixes that offended before */
 	unsigned n_allow;
 	struct protect_allow allow[PROTECT_ALLOW_MAX];
+};
+
+struct config_storms {
+	struct storms_cfg rules;
+	int64_t remember_ms; /* who wrote to whom */
+	int64_t learn_ms; /* after the first start nothing is refused for good */
+	int64_t addresses; /* that bounces are counted for at once */
+	uint64_t memory; /* bytes for who wrote to whom */
 };
 
 /* Names looked up, so that the daemon never waits for a directory service. */
@@ -117,6 +129,7 @@ struct config {
 	struct rate_cfg limits;
 	struct config_concurrency concurrency;
 	struct config_blocks blocks;
+	struct config_storms storms;
 
 	/* Filled by config_resolve(), not from the file. */
 	struct config_ids plugin_uids, operator_uids, operator_gids;
@@ -159,7 +172,7 @@ struct config_section {
 	bool has_levels; /* it also holds the levels' groups */
 	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 14
+#define CONFIG_SECTIONS 15
 
 /* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];

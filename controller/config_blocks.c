@@ -33,6 +33,8 @@ const struct cfg_row config_blocks_rows[] = {
 		.help = "percent of the clients of an hour that may be blocked, at most (but 20 clients)" },
 	{ .name = "login_credit", .type = CFG_DURATION, AT(login_credit_ms), .min = 0, .max = 30 * DAY_MS,
 		.def = DAY_MS, .help = "so long after a login an address is throttled or told why, not denied" },
+	{ .name = "mail_credit", .type = CFG_DURATION, AT(mail_credit_ms), .min = 0, .max = 30 * DAY_MS,
+		.def = 7 * DAY_MS, .help = "so long after mail from an address its network is not blocked whole" },
 	{ .name = "max", .type = CFG_COUNT, AT(max), .min = 100, .max = 2000000, .def = BLOCKS_DEFAULT,
 		.flags = CFG_RESTART, .help = "blocks at once, at most; each needs 140 bytes of memory" },
 	{ .name = "remember", .type = CFG_COUNT, AT(remember), .min = 100, .max = BLOCKS_MAX,

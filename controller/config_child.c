@@ -7,11 +7,14 @@
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "controller/privilege.h"
 #include "lib/fdio.h"
+#include "lib/rundir.h"
+#include "lib/text.h"
 
 #define NOBODY 65534
 
@@ -54,6 +57,18 @@ add_error(struct config_child *c, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* What it says goes before the file, also when that is read again. */
+static int
+obey_environment(struct config_child *c)
+{
+	const char *dir = getenv(RUNDIR_ENV);
+
+	if (dir == NULL || dir[0] != '/' || text_copy(c->config.service.run_dir, CFG_STRING_MAX, dir) >= 0)
+		return 0;
+	add_error(c, RUNDIR_ENV " is too long; allowed: a path of less than %d characters", CFG_STRING_MAX);
+	return -EINVAL;
+}
+
 int
 config_child_poll(struct config_child *c, mono_t now)
 {
@@ -69,7 +84,7 @@ config_child_poll(struct config_child *c, mono_t now)
 		return -ETIMEDOUT;
 	}
 	if (status == 0 && c->child.out.len == sizeof(c->config) && !c->child.out.overflow)
-		return 0;
+		return obey_environment(c);
 	if (c->errors[0] == '\0')
 		add_error(c, "the reader of the configuration ended with %s %d and no word",
 			status >= 256 ? "signal" : "exit code", status >= 256 ? status - 256 : status);

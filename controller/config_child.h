@@ -5,6 +5,7 @@
  * Text is parsed where nothing can be hurt: a child that has no privilege, no socket, and at most
  * CONFIG_CHILD_DEADLINE_MS.  It hands back the bytes of struct config (parent and child are the same executable) and
  * lines of notes, or lines that say what is wrong.  Whatever it does, hang or exit, the parent keeps what it has.
+ * SPILLWAY_RUN_DIR in the parent's environment goes before service.run_dir.
  */
 #ifndef CONTROLLER_CONFIG_CHILD_H
 #define CONTROLLER_CONFIG_CHILD_H

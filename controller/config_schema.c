@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/archive.h"
 #include "controller/config.h"
 #include "controller/config_blocks.h"
+#include "controller/config_storms.h"
 #include "lib/array.h"
 #include "lib/num.h"
 #include "lib/text.h"
@@ -41,7 +43,7 @@ static const struct cfg_row service_rows[] = {
 	{ .name = "state_dir", .type = CFG_PATH, .at = offsetof(struct config_service, state_dir),
 		.def_text = "/var/lib/spillway", .flags = CFG_RESTART, .help = "the database" },
 	{ .name = "lease", .type = CFG_DURATION, .at = offsetof(struct config_service, lease_ms),
-		.min = 2000, .max = 60000, .def = 10000,
+		.min = 2000, .max = 60000, .def = 10000, .flags = CFG_RESTART,
 		.help = "how long plugins believe a state that is not renewed" },
 	{ .name = "limits_memory", .type = CFG_SIZE, .at = offsetof(struct config_service, limits_memory),
 		.min = RATE_MEMORY_MIN, .max = INT64_C(4) << 30, .def = 16 << 20, .flags = CFG_RESTART,
@@ -99,6 +101,9 @@ static const struct cfg_row store_rows[] = {
 	{ .name = "blocks", .type = CFG_COUNT, .at = offsetof(struct config_store, blocks),
 		.min = 1000, .max = 10000000, .def = 300000,
 		.help = "how many blocks are kept: all in force, and the newest of those that are over" },
+	{ .name = "archive", .type = CFG_SIZE, .at = offsetof(struct config_store, archive),
+		.min = 0, .max = INT64_C(1) << 40, .def = 64 << 20,
+		.help = "bytes of " ARCHIVE_FILE ", with every refusal, and its older parts; 0: none" },
 	{ 0 },
 };
 
@@ -148,6 +153,7 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("blocks", config_blocks_rows, blocks), .has_allow = true },
 	{ SECTION("blocks.ipsvd", config_ipsvd_rows, blocks.actions) },
 	{ SECTION("blocks.tcprules", config_tcprules_rows, blocks.actions) },
+	{ SECTION("storms", config_storms_rows, storms) },
 };
 
 const struct cfg_row *

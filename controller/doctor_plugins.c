@@ -236,13 +236,22 @@ kin_of(const struct doctor *d, const char *path)
 	return kin;
 }
 
-/* The stage that the name asks for, or -1. */
-static int
-stage_of(const char *name)
+/* What our plugin does under a name. */
+struct role {
+	bool known; /* it does something */
+	int stage; /* where, -1: wherever it stands */
+};
+
+static struct role
+role_of(const char *name)
 {
-	if (strncmp(name, STAGE_PREFIX, strlen(STAGE_PREFIX)) == 0)
-		return stage_find(name + strlen(STAGE_PREFIX));
-	return check_find(name) >= 0 ? STAGE_MAIL : -1;
+	bool by_stage = strncmp(name, STAGE_PREFIX, strlen(STAGE_PREFIX)) == 0;
+	int n = by_stage ? stage_find(name + strlen(STAGE_PREFIX)) : check_find(name);
+
+	return (struct role) {
+		.known = n >= 0,
+		.stage = n < 0 || by_stage ? n : check_stage((enum check)n),
+	};
 }
 
 struct ours {
@@ -251,31 +260,47 @@ struct ours {
 	bool broken; /* there is a line for ours, but no program: told by "plugins" */
 };
 
-/* It is ours: is it where its name belongs? */
+static bool
+is_in(const struct cfg_list *names, const char *name)
+{
+	for (unsigned i = 0; i < names->n; i++)
+		if (strcmp(names->s[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* It is ours and stands where its name belongs: what does it do there? */
+static void
+check_checks(struct doctor *d, const struct plugin *p, const struct role *role, struct ours *o, const char *build)
+{
+	const char *overload = check_name(CHECK_OVERLOAD);
+	bool alone = check_find(p->name) >= 0;
+	const struct cfg_list *checks = alone ? NULL : &d->cli->config.plugins.stage[role->stage];
+
+	if (alone ? strcmp(p->name, overload) == 0 : is_in(checks, overload))
+		o->gate = true;
+	if (alone || checks->n > 0)
+		doctor_ok(d, "%s: [%s] %s is ours%s; %u of [mail] run before it", p->where, p->section, p->text, build,
+			o->before);
+	else
+		doctor_ok(d, "%s: [%s] %s is ours%s, but plugins.%s names no check", p->where, p->section, p->text,
+			build, p->section);
+}
+
 static void
 check_place(struct doctor *d, const struct plugin *p, struct ours *o, const char *build)
 {
-	int stage = stage_of(p->name);
-	bool right = stage >= 0 && stage_name((enum stage)stage)[0] == p->line->section;
+	struct role role = role_of(p->name);
 
-	if (stage < 0) {
-		doctor_bad(d, "%s: our plugin does nothing under the name %s", p->where,
-			p->name);
-		doctor_advise(d, "it goes by the name that it is run by: spillway-mail, spillway-rcpt, "
-			"overload");
-	} else if (!right) {
-		doctor_bad(d, "%s: %s is in section [%s]", p->where, p->text,
-			p->section);
-		doctor_advise(d, "it belongs into [%s]; before AUTH your own users can't be told from "
-			"strangers", stage_name((enum stage)stage));
-	} else if (strcmp(p->name, check_name(CHECK_OVERLOAD)) == 0
-		|| d->cli->config.plugins.stage[stage].n > 0) {
-		o->gate = true;
-		doctor_ok(d, "%s: [%s] %s is ours%s; %u of [mail] run before it", p->where,
-			p->section, p->text, build, o->before);
+	if (!role.known) {
+		doctor_bad(d, "%s: our plugin does nothing under the name %s", p->where, p->name);
+		doctor_advise(d, "it goes by the name that it is run by: spillway-mail, spillway-rcpt, overload");
+	} else if (role.stage >= 0 && stage_name((enum stage)role.stage)[0] != p->line->section) {
+		doctor_bad(d, "%s: %s is in section [%s]", p->where, p->text, p->section);
+		doctor_advise(d, "it belongs into [%s]; before AUTH your own users can't be told from strangers",
+			stage_name((enum stage)role.stage));
 	} else {
-		doctor_ok(d, "%s: [%s] %s is ours%s, but plugins.%s names no check", p->where,
-			p->section, p->text, build, p->section);
+		check_checks(d, p, &role, o, build);
 	}
 }
 
@@ -290,7 +315,7 @@ check_ours(struct doctor *d, const struct plugin *p, void *arg)
 
 		if (kin != KIN_NONE)
 			check_place(d, p, o, kin == KIN_SAME ? ", as installed" : "");
-		else if (stage_of(p->name) >= 0 && access(p->path, X_OK) < 0)
+		else if (role_of(p->name).known && access(p->path, X_OK) < 0)
 			o->broken = true;
 		if (kin == KIN_OTHER_BUILD && installed) {
 			doctor_warn(d, "%s is another build of our plugin than the installed %s",
@@ -442,7 +467,7 @@ pick_ours(struct doctor *d, const struct plugin *p, void *arg)
 {
 	struct trials *t = arg;
 
-	if (t->plugin[0] == '\0' && p->line->section == 'm' && p->path[0] != '\0' && stage_of(p->name) >= 0
+	if (t->plugin[0] == '\0' && p->line->section == 'm' && p->path[0] != '\0' && role_of(p->name).known
 		&& kin_of(d, p->path) != KIN_NONE)
 		(void)snprintf(t->plugin, sizeof(t->plugin), "%s", p->path);
 }
@@ -515,7 +540,7 @@ check_auth(struct doctor *d, const struct plugin *p, void *arg)
 {
 	unsigned *n = arg;
 
-	if (p->line->section != 'a' || stage_of(p->name != NULL ? p->name : "") >= 0)
+	if (p->line->section != 'a' || role_of(p->name != NULL ? p->name : "").known)
 		return;
 	(*n)++;
 	doctor_warn(d, "%s: %s runs at AUTH", p->where, p->text);

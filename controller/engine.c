@@ -258,7 +258,7 @@ arm_due(struct engine *e, mono_t now)
 {
 	mono_t due = earliest(earliest(e->next_decide, e->limits.next_step), earliest(e->next_publish, e->next_order));
 
-	due = earliest(due, blocking_due(e));
+	due = earliest(due, earliest(blocking_due(e), storming_due(e)));
 	if (e->override.set)
 		due = earliest(due, e->override.until);
 	if (due.ms == e->armed.ms)
@@ -280,6 +280,7 @@ after_turn(struct engine *e)
 		decide(e, now);
 	limits_step(e, now);
 	blocking_step(e, now);
+	storming_step(e, now);
 	if (now.ms >= e->next_order.ms) {
 		send_order(e, now);
 		watch_wall_clock(e, now);
@@ -318,6 +319,10 @@ on_refusal(const struct record *r, void *arg)
 
 	if (r->verdict == VERDICT_PASS && r->ip_known && admit_is_own(r))
 		blocking_login(e, &r->ip, turn_now(&e->turn));
+	else if (r->verdict == VERDICT_PASS && r->ip_known && r->stage == STAGE_DATA)
+		blocking_mail(e, &r->ip, turn_now(&e->turn));
+	if (r->verdict == VERDICT_PASS && r->check == CHECK_BOUNCESHIELD)
+		storming_told(e, r, turn_now(&e->turn));
 	if (r->verdict == VERDICT_PASS || r->check != CHECK_OVERLOAD)
 		return; /* what a limit refuses is counted where it is asked for, and says nothing about load */
 	e->refused++;
@@ -330,6 +335,7 @@ on_stored(uint64_t id, bool ok, const char *text, void *arg)
 {
 	override_stored(arg, id, ok, text);
 	blocking_stored(arg, id, ok, text);
+	storming_stored(arg, id, ok, text);
 }
 
 static void
@@ -448,7 +454,8 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, on_stored_block, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	if ((r = blocking_open(e, why)) < 0 || (r = limits_open(e, setup->marks, why)) < 0
+	if ((r = blocking_open(e, why)) < 0 || (r = storming_open(e, why)) < 0
+		|| (r = limits_open(e, setup->marks, why)) < 0
 		|| (r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why)) < 0
 		|| (r = open_rate_service(e, dir, why)) < 0)
 		return r;
@@ -464,6 +471,7 @@ close_all(struct engine *e)
 	ask_free(e->ask);
 	limits_close(e);
 	blocking_close(e);
+	storming_close(e);
 	journal_free(e->journal);
 	watch_free(e->watch);
 	reload_done(e);
@@ -503,6 +511,7 @@ loop(struct engine *e)
 		e->stance.level = LEVEL_NORMAL;
 	episode_step(e, turn_now(&e->turn));
 	engine_change(e, STORE_SERVICE, e->stance.level, LEVEL_NORMAL, "stopped", "");
+	storming_flush(e, turn_now(&e->turn));
 	marks_flush(e->limits.marks, FLUSH_MS);
 }
 

@@ -29,6 +29,7 @@
 #include "controller/rateserve.h"
 #include "controller/readings.h"
 #include "controller/shell.h"
+#include "controller/storming.h"
 #include "controller/turn.h"
 #include "controller/watch.h"
 
@@ -130,6 +131,7 @@ struct engine {
 	} details; /* of refusals are stored so many a second */
 	struct limits limits;
 	struct blocking *blocking;
+	struct storming *storming;
 	struct reload reload;
 	wall_t closed_since; /* while the level is overloaded or more */
 	struct {

@@ -3,10 +3,11 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "controller/archive.h"
 #include "controller/engine_state.h"
 #include "lib/text.h"
 
-#define DETAILS_A_SECOND 100 /* refusals stored one by one; the others are counted */
+#define DETAILS_A_SECOND 100 /* refusals in the database one by one; all are in the archive */
 
 void
 evidence_new_id(char kind, char ret[EPISODE_ID_MAX])
@@ -35,19 +36,22 @@ void
 evidence_refusal(struct engine *e, const struct record *r, enum check check, uint16_t code, const char *id)
 {
 	mono_t now = turn_now(&e->turn);
+	char line[ARCHIVE_LINE_MAX];
 	struct store_refusal row = { .at = wall_now(), .check = check, .stage = r->stage, .code = code, .pid = r->pid };
 
-	if (mono_since(e->details.second, now) >= 1000) {
-		e->details.second = now;
-		e->details.n = 0;
-	}
-	if (e->details.n++ >= DETAILS_A_SECOND)
-		return;
 	(void)text_copy(row.episode, sizeof(row.episode), id); /* one of ours: it fits */
 	if (r->ip_known)
 		ip_format(&r->ip, row.ip);
 	evidence_text(&r->text[RECORD_HELO], row.helo, sizeof(row.helo));
 	evidence_text(&r->text[RECORD_SENDER], row.sender, sizeof(row.sender));
 	evidence_text(&r->text[RECORD_RECIPIENT], row.recipient, sizeof(row.recipient));
+	if (e->config.store.archive > 0)
+		journal_line(e->journal, line, archive_format(&row, line));
+	if (mono_since(e->details.second, now) >= 1000) {
+		e->details.second = now;
+		e->details.n = 0;
+	}
+	if (e->details.n++ >= DETAILS_A_SECOND)
+		return;
 	journal_refusal(e->journal, &row);
 }

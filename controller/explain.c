@@ -50,8 +50,21 @@ print_refusals(const json_t *refusals)
 			field(r, "rule"), field(r, "stage"), (long long)json_integer_value(json_object_get(r, "code")),
 			field(r, "ip"), field(r, "helo"), json_string_value(json_object_get(r, "sender")),
 			(long long)json_integer_value(json_object_get(r, "pid")),
-			strcmp(field(r, "rule"), check_name(CHECK_OVERLOAD)) == 0 ? "episode" : "offence",
+			strcmp(field(r, "rule"), check_name(CHECK_OVERLOAD)) == 0 ? "episode"
+			: strcmp(field(r, "rule"), check_name(CHECK_BOUNCESHIELD)) == 0 ? "storm" : "offence",
 			field(r, "episode"));
+}
+
+int
+explain_refusals(struct store *s, const char *id, json_t *refusals, struct err *why)
+{
+	return store_refusals(s, id, NULL, REFUSALS_SHOWN, add_refusal, refusals, why);
+}
+
+void
+explain_print_refusals(const json_t *refusals)
+{
+	print_refusals(refusals);
 }
 
 static json_t *
@@ -357,14 +370,22 @@ explain(struct cli *cli, struct store *s, const char *what)
 		ip_format(&ip, address);
 		r = explain_address(cli, s, address, refusals, &why);
 	} else {
-		r = explain_id(cli, s, what, refusals, &why);
+		r = storms_explain(cli, s, what, refusals, &why);
+		if (r == -ENOENT)
+			r = explain_id(cli, s, what, refusals, &why);
 		if (r == -ENOENT)
 			r = explain_user(cli, s, what, &why);
 	}
 	json_decref(refusals);
+	if (r == -ENOENT && strchr(what, '@') != NULL) {
+		int code = refusals_about(cli, what);
+
+		if (code != -ENOENT)
+			return code;
+	}
 	if (r == -ENOENT)
-		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an address, or a user",
-			why.text);
+		return cli_fail(CLI_NO, "%s; allowed: the id in a reply or in the log, an IP address, a mail address, "
+			"or a user", why.text);
 	if (r == -ENODATA)
 		return cli_fail(CLI_NO, "%s", why.text);
 	return r < 0 ? cli_fail(CLI_TEMPORARY, "%s", why.text) : CLI_OK;
@@ -376,7 +397,8 @@ explain_run(struct cli *cli, int argc, char **argv)
 	struct store *s;
 
 	if (argc != 1)
-		return cli_fail(CLI_USAGE, "explain: allowed is explain ID, explain ADDRESS, or explain USER");
+		return cli_fail(CLI_USAGE,
+			"explain: allowed is explain ID, explain ADDRESS, explain USER, or explain MAILADDRESS");
 	int code = past_open(cli, &s);
 	if (code != 0)
 		return code;

@@ -2,6 +2,7 @@
 #include "controller/journal.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,12 @@ struct journal {
 	struct recorder_message queue[JOURNAL_QUEUE];
 	unsigned first, n;
 	uint64_t next_id, dropped;
+	char *lines; /* JOURNAL_LINES bytes */
+	size_t lines_len;
+	struct event *lines_due;
 	uint64_t blocks_asked; /* id of the question for all blocks */
+	uint64_t storms_asked;
+	journal_storm *storm;
 	journal_done *done;
 	journal_override *override;
 	journal_stored *stored;
@@ -30,6 +36,33 @@ send_one(const struct journal *j, const struct recorder_message *m)
 	return send(j->fd, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(*m);
 }
 
+/* Send what fits into one message, cut behind a line.  Returns whether the socket took it. */
+static bool
+send_lines(struct journal *j)
+{
+	static struct recorder_lines m = { .kind = RECORD_LINES };
+	size_t len = j->lines_len < sizeof(m.text) ? j->lines_len : sizeof(m.text);
+
+	while (len > 0 && j->lines[len - 1] != '\n')
+		len--;
+	memcpy(m.text, j->lines, len);
+	if (send(j->fd, &m, offsetof(struct recorder_lines, text) + len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return false;
+	j->lines_len -= len;
+	memmove(j->lines, j->lines + len, j->lines_len);
+	return true;
+}
+
+static void
+on_lines_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct journal *j = arg;
+
+	(void)fd;
+	(void)what;
+	(void)event_add(j->writable, NULL);
+}
+
 static void
 on_writable(evutil_socket_t fd, short what, void *arg)
 {
@@ -41,7 +74,9 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 		j->first = (j->first + 1) % JOURNAL_QUEUE;
 		j->n--;
 	}
-	if (j->n > 0)
+	while (j->n == 0 && j->lines_len > 0 && send_lines(j))
+		continue;
+	if (j->n > 0 || j->lines_len > 0)
 		(void)event_add(j->writable, NULL); /* fails only for want of memory; the next message tries again */
 }
 
@@ -81,6 +116,13 @@ hear(struct journal *j, const struct recorder_answer *a)
 		if (a->id == j->blocks_asked)
 			j->stored(NULL, NULL, j->arg);
 		break;
+	case ANSWER_STORM:
+	case ANSWER_SENT:
+	case ANSWER_STORMS_END:
+		if (a->id == j->storms_asked && j->storm != NULL)
+			j->storm(a->kind == ANSWER_STORM ? &a->storm : NULL, a->kind == ANSWER_SENT ? &a->sent : NULL,
+				j->arg);
+		break;
 	case ANSWER_STATUS:
 		j->status = *a;
 		j->heard = true;
@@ -117,7 +159,10 @@ journal_new(struct event_base *base, int fd, journal_done *done, journal_overrid
 	j->next_id = (uint64_t)mono_now().ms << 16 | 1;
 	j->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, j);
 	j->writable = event_new(base, fd, EV_WRITE, on_writable, j);
-	if (j->readable == NULL || j->writable == NULL || event_add(j->readable, NULL) < 0) {
+	j->lines_due = event_new(base, -1, 0, on_lines_due, j);
+	j->lines = malloc(JOURNAL_LINES);
+	if (j->readable == NULL || j->writable == NULL || j->lines_due == NULL || j->lines == NULL
+		|| event_add(j->readable, NULL) < 0) {
 		journal_free(j);
 		return -ENOMEM;
 	}
@@ -130,11 +175,31 @@ journal_free(struct journal *j)
 {
 	if (j == NULL)
 		return;
+	while (j->lines != NULL && j->lines_len > 0 && send_lines(j))
+		continue;
 	if (j->readable != NULL)
 		event_free(j->readable);
 	if (j->writable != NULL)
 		event_free(j->writable);
+	if (j->lines_due != NULL)
+		event_free(j->lines_due);
+	free(j->lines);
 	free(j);
+}
+
+void
+journal_line(struct journal *j, const char *line, size_t len)
+{
+	const struct timeval due = { .tv_usec = JOURNAL_LINES_MS * 1000 };
+
+	if (len > JOURNAL_LINES - j->lines_len) {
+		j->dropped++;
+		return;
+	}
+	if (j->lines_len == 0)
+		(void)event_add(j->lines_due, &due);
+	memcpy(j->lines + j->lines_len, line, len);
+	j->lines_len += len;
 }
 
 void
@@ -212,6 +277,30 @@ journal_ask_blocks(struct journal *j)
 {
 	j->blocks_asked = j->next_id++;
 	(void)say(j, &(struct recorder_message) { .kind = RECORD_ASK_BLOCKS, .id = j->blocks_asked });
+}
+
+uint64_t
+journal_put_storm(struct journal *j, const struct store_storm *s, bool durable)
+{
+	const struct recorder_message m = { .kind = RECORD_STORM, .id = durable ? j->next_id++ : 0, .u.storm = *s };
+
+	return say(j, &m) ? m.id : 0;
+}
+
+bool
+journal_put_sent(struct journal *j, const struct store_sent *s)
+{
+	return say(j, &(struct recorder_message) { .kind = RECORD_SENT, .u.sent = *s });
+}
+
+void
+journal_ask_storms(struct journal *j, uint64_t key_id, journal_storm *each)
+{
+	j->storm = each;
+	j->storms_asked = j->next_id++;
+	(void)say(j, &(struct recorder_message) {
+		.kind = RECORD_ASK_STORMS, .id = j->storms_asked, .u.sent.key_id = key_id,
+	});
 }
 
 unsigned

@@ -19,6 +19,7 @@
 #include "controller/log.h"
 #include "controller/order.h"
 #include "controller/recorder.h"
+#include "controller/reread.h"
 #include "lib/array.h"
 #include "lib/state.h"
 
@@ -51,6 +52,7 @@ struct keeper {
 	struct effector effector[CFG_LIST_MAX * ACTION_COUNT];
 	size_t effectors;
 	struct blocker *blocker;
+	struct reread *reread;
 	bool told_blocks; /* the engine that runs knows how the block actions fare */
 	int signals; /* signalfd */
 	int orders; /* our end of the engine's socketpair, -1 without engine */
@@ -327,7 +329,7 @@ patience_ms(const struct keeper *k, mono_t now)
 
 	if (blocker_is_busy(k->blocker))
 		return BUSY_POLL_MS;
-	if (k->engine.pid == 0 || k->recorder.pid == 0)
+	if (k->engine.pid == 0 || k->recorder.pid == 0 || reread_is_waiting(k->reread))
 		return RESTART_POLL_MS;
 	return ms < 1 ? 1 : ms > LOOK_EVERY_MS ? LOOK_EVERY_MS : (int)ms;
 }
@@ -335,6 +337,11 @@ patience_ms(const struct keeper *k, mono_t now)
 static void
 step_blocks(struct keeper *k, mono_t now)
 {
+	if (blocker_wants_configuration(k->blocker))
+		reread_ask(k->reread);
+	const struct config *c = reread_step(k->reread, now);
+	if (c != NULL)
+		blocker_configure(k->blocker, c->blocks.actions.protected.p, c->blocks.actions.protected.n, now);
 	blocker_step(k->blocker, now);
 	if (k->orders < 0)
 		return;
@@ -345,10 +352,11 @@ step_blocks(struct keeper *k, mono_t now)
 static void
 turn(struct keeper *k)
 {
-	struct pollfd p[2 + BLOCKER_FDS] = {
+	struct pollfd p[3 + BLOCKER_FDS] = {
 		{ .fd = k->signals, .events = POLLIN }, { .fd = k->orders, .events = POLLIN },
+		{ .fd = reread_fd(k->reread), .events = POLLIN },
 	};
-	unsigned n = 2 + blocker_fds(k->blocker, p + 2);
+	unsigned n = 3 + blocker_fds(k->blocker, p + 3);
 
 	(void)poll(p, n, patience_ms(k, mono_now()));
 	mono_t now = mono_now();
@@ -383,6 +391,7 @@ stop(struct keeper *k)
 	(void)unlinkat(k->setup->run_dir, STATE_FILE, 0); /* its lease would end it anyway */
 	kid_stop(&k->recorder, STOP_RECORDER_MS);
 	blocker_free(k->blocker);
+	reread_free(k->reread);
 	for (size_t i = 0; i < k->effectors; i++)
 		k->effector[i].ops->free(k->effector[i].ctx);
 }
@@ -413,7 +422,8 @@ keeper_run(const struct keeper_setup *setup)
 		log_error("keeper", "%s", why.text);
 		return 100;
 	}
-	if (blocker_new(&setup->config->blocks.actions, &k.blocker) < 0) {
+	if (blocker_new(&setup->config->blocks.actions, &k.blocker) < 0
+		|| reread_new(setup->config_path, &k.reread) < 0) {
 		log_error("keeper", "no memory for blocks");
 		return 111;
 	}

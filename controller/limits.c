@@ -163,6 +163,7 @@ limits_answer(const struct record *r, pid_t asker, bool may_sleep, struct ask_an
 	if (r->ip_known && blocking_may_block(e, &r->ip))
 		ret->flags |= ASK_MAY_BLOCK;
 	if (a.verdict == VERDICT_PASS) {
+		storming_asked(e, r, now, ret);
 		blocking_asked(e, r, &a, "", now);
 		return;
 	}
@@ -305,7 +306,7 @@ limits_describe(const struct engine *e)
 	const struct limits *l = &e->limits;
 	json_t *refused = json_object();
 
-	for (int i = CHECK_CONCURRENCY; i < CHECK_TARPIT; i++)
+	for (int i = CHECK_CONCURRENCY; i < CHECK_COUNT; i++)
 		(void)json_object_set_new(refused, check_name((enum check)i), json_integer((json_int_t)l->refused[i]));
 	return json_pack("{s:o, s:o, s:o, s:i, s:o, s:o}", "asked", asked_describe(l->asked), "refused", refused,
 		"held", held_describe(l->held), "offences", (int)offence_count(l->offences), "table",

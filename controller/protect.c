@@ -11,14 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controller/recent.h"
 #include "lib/array.h"
-#include "lib/prefixmap.h"
-#include "lib/recency.h"
 #include "lib/siphash.h"
 
 #define LENGTHS 129
 #define V4_BITS 96
-#define LOGIN_V6_BITS 64
 #define NO_NAME 0 /* else an index into the names, plus one */
 
 /* Without padding: the array is compared by its bytes. */
@@ -30,13 +28,6 @@ struct entry {
 
 _Static_assert(sizeof(struct entry) == 20, "no padding");
 
-struct logins {
-	struct prefixmap *map; /* NULL: none are kept */
-	mono_t *until; /* by number, as in the map */
-	struct recency recency;
-	uint32_t *links;
-};
-
 struct protect {
 	size_t n;
 	struct entry entry[PROTECT_PREFIXES_MAX];
@@ -45,7 +36,7 @@ struct protect {
 	char name[PROTECT_ALLOW_MAX][PROTECT_NAME_MAX]; /* "": free */
 	uint64_t version, digest;
 	unsigned known, lost; /* sources, as bits */
-	struct logins logins;
+	struct recent *logins; /* NULL: none are kept */
 };
 
 const char *
@@ -316,65 +307,11 @@ protect_version(const struct protect *t)
 
 /* --- logins ---------------------------------------------------------------------------------- */
 
-/* How many bits of an address there a login is kept by. */
-static unsigned
-login_bits(const struct ip_prefix *p)
-{
-	return is_v4(p) || has_all_of_v4(p) ? 128 : LOGIN_V6_BITS;
-}
-
-static struct ip_prefix
-login_key(const struct ip *ip)
-{
-	unsigned bits = login_bits(&(struct ip_prefix) { *ip, 128 });
-
-	return (struct ip_prefix) { ip_mask(ip, bits), (uint8_t)bits };
-}
-
 void
 protect_login(struct protect *t, const struct ip *ip, mono_t until)
 {
-	struct logins *l = &t->logins;
-	struct ip_prefix key = login_key(ip);
-
-	if (l->map == NULL)
-		return;
-	uint32_t n = prefixmap_find(l->map, &key);
-	if (n != PREFIXMAP_NONE) {
-		recency_remove(&l->recency, n);
-		if (l->until[n].ms > until.ms)
-			until = l->until[n];
-	} else if ((n = prefixmap_add(l->map, &key)) == PREFIXMAP_NONE) {
-		uint32_t oldest = l->recency.oldest;
-
-		recency_remove(&l->recency, oldest);
-		(void)prefixmap_remove(l->map, prefixmap_at(l->map, oldest));
-		n = prefixmap_add(l->map, &key);
-	}
-	l->until[n] = until;
-	recency_add(&l->recency, n);
-}
-
-/* Hosts are looked up.  A network is looked for among all, which takes a millisecond, but is asked for only where one
- * is about to be blocked. */
-static bool
-find_login(const struct logins *l, const struct ip_prefix *p, mono_t now, struct ip_prefix *ret)
-{
-	if (l->map == NULL)
-		return false;
-	if (p->bits >= login_bits(p)) {
-		struct ip_prefix key = login_key(&p->ip);
-		uint32_t n = prefixmap_find(l->map, &key);
-
-		*ret = key;
-		return n != PREFIXMAP_NONE && l->until[n].ms > now.ms;
-	}
-	for (uint32_t n = l->recency.newest; n != RECENCY_NONE; n = l->recency.older[n]) {
-		*ret = *prefixmap_at(l->map, n);
-		if (l->until[n].ms > now.ms && ip_prefix_contains(p, &ret->ip))
-			return true;
-	}
-	return false;
+	if (t->logins != NULL)
+		recent_add(t->logins, ip, until);
 }
 
 /* --- the question ---------------------------------------------------------------------------- */
@@ -416,7 +353,7 @@ protect_covers(const struct protect *t, const struct ip_prefix *p, mono_t now, s
 	*hit = (struct protect_hit) { .prefix = *p };
 	if (t->lost != 0)
 		hit->reason = PROTECT_UNKNOWN;
-	else if (find_login(&t->logins, p, now, &hit->prefix))
+	else if (t->logins != NULL && recent_find(t->logins, p, now, &hit->prefix))
 		hit->reason = PROTECT_LOGIN;
 	return hit->reason;
 }
@@ -461,26 +398,13 @@ put_builtin(struct protect *t)
 	settle(t);
 }
 
-static int
-init_logins(struct logins *l, size_t max, const uint8_t key[PROTECT_KEY_SIZE])
-{
-	if (max == 0)
-		return 0;
-	l->until = calloc(max, sizeof(l->until[0]));
-	l->links = calloc(2 * max, sizeof(l->links[0]));
-	if (l->until == NULL || l->links == NULL)
-		return -ENOMEM;
-	recency_init(&l->recency, l->links, l->links + max);
-	return prefixmap_new(max, key, &l->map);
-}
-
 int
 protect_new(size_t logins, const uint8_t key[PROTECT_KEY_SIZE], struct protect **ret)
 {
 	if (logins > PROTECT_LOGINS_MAX)
 		return -EINVAL;
 	struct protect *t = calloc(1, sizeof(*t));
-	int r = t != NULL ? init_logins(&t->logins, logins, key) : -ENOMEM;
+	int r = t == NULL ? -ENOMEM : logins > 0 ? recent_new(logins, key, &t->logins) : 0;
 	if (r < 0) {
 		protect_free(t);
 		return r;
@@ -495,8 +419,6 @@ protect_free(struct protect *t)
 {
 	if (t == NULL)
 		return;
-	prefixmap_free(t->logins.map);
-	free(t->logins.until);
-	free(t->logins.links);
+	recent_free(t->logins);
 	free(t);
 }

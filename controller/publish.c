@@ -20,8 +20,12 @@ publish_configured(const struct config *c, struct state *ret)
 {
 	ret->valid_ms = (uint32_t)c->service.lease_ms;
 	ret->flags = c->plugins.texts == TEXTS_EXTENDED ? STATE_EXTENDED_TEXTS : 0;
-	if (c->blocks.login_credit_ms > 0 && c->blocks.rules.on.n > 0 && c->limits.n_classes > 0)
-		ret->flags |= STATE_TELL_LOGINS;
+	if (c->blocks.rules.on.n > 0 && c->limits.n_classes > 0) {
+		ret->flags |= c->blocks.login_credit_ms > 0 ? STATE_TELL_LOGINS : 0;
+		ret->flags |= c->blocks.mail_credit_ms > 0 && c->blocks.rules.widen_hosts > 0 ? STATE_TELL_MAILS : 0;
+	}
+	if (c->storms.rules.bounces > 0)
+		ret->flags |= STATE_BOUNCES;
 	for (int stage = 0; stage < STAGE_COUNT; stage++) {
 		const struct cfg_list *names = &c->plugins.stage[stage];
 

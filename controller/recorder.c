@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "controller/archive.h"
 #include "controller/log.h"
 #include "controller/recorder_marks.h"
+#include "controller/recorder_storms.h"
 #include "lib/array.h"
 
 #define BATCH_MS 100
@@ -20,10 +23,12 @@
 #define STATUS_MS 5000
 #define FLUSH_MARKS_MS 400
 #define TRIM_MS 10000
+#define STORMS_KEPT 10000 /* rows */
 
 struct recorder {
 	const char *dir;
 	struct config_store limits;
+	int64_t sent_max; /* rows of mail sent */
 	int engine;
 	struct store *store; /* NULL: can't be opened */
 	struct recorder_message *backlog; /* RECORDER_BACKLOG */
@@ -34,12 +39,15 @@ struct recorder {
 		char after[IP_PREFIX_TEXT_MAX]; /* the prefix of the last block that was told */
 		bool allows_told, full; /* the socket took no more */
 	} blocks;
+	struct recorder_storms storms;
 	uint64_t asked; /* id of a question for the override that could not be answered yet, 0: none */
 	mono_t next_write, next_status, next_trim;
 	char trouble[STORE_TEXT_MAX]; /* "" when all is well */
 	char note[STORE_TEXT_MAX]; /* what was set aside */
 	struct log_memory memory;
 	struct recorder_marks marks;
+	struct archive archive;
+	struct log_memory archive_memory;
 };
 
 /* Set by the handler only. */
@@ -151,6 +159,12 @@ may_tell_blocks(const struct recorder *r)
 }
 
 static bool
+may_tell_storms(const struct recorder *r)
+{
+	return r->storms.id != 0 && r->store != NULL && r->n == 0;
+}
+
+static bool
 send_block(const struct store_block *b, void *arg)
 {
 	struct recorder *r = arg;
@@ -195,23 +209,47 @@ tell_blocks(struct recorder *r)
 		r->blocks.id = 0;
 }
 
+/* --- what comes in --------------------------------------------------------------------------- */
+
+static void
+take_message(struct recorder *r, const struct recorder_message *m)
+{
+	if (m->kind == RECORD_ASK_OVERRIDE)
+		r->asked = m->id;
+	else if (m->kind == RECORD_ASK_BLOCKS)
+		begin_blocks(r, m->id);
+	else if (m->kind == RECORD_ASK_STORMS)
+		recorder_storms_begin(&r->storms, m->id, m->u.sent.key_id);
+	else if (m->kind == RECORD_LIMITS)
+		r->limits = m->u.limits;
+	else
+		r->backlog[r->n++] = *m;
+}
+
+static void
+take_lines(struct recorder *r, const char *text, size_t len)
+{
+	struct err why = { .text = "" };
+
+	(void)archive_write(&r->archive, text, len, r->limits.archive, &why);
+	(void)log_edge(&r->archive_memory, LOG_ERROR, "recorder", why.text);
+}
+
 static void
 take_messages(struct recorder *r)
 {
-	struct recorder_message m;
+	union {
+		enum recorder_kind kind;
+		struct recorder_message message;
+		struct recorder_lines lines;
+	} in;
 	ssize_t n;
 
-	while (r->n < RECORDER_BACKLOG && (n = recv(r->engine, &m, sizeof(m), MSG_DONTWAIT)) > 0) {
-		if (n != sizeof(m))
-			continue;
-		if (m.kind == RECORD_ASK_OVERRIDE)
-			r->asked = m.id;
-		else if (m.kind == RECORD_ASK_BLOCKS)
-			begin_blocks(r, m.id);
-		else if (m.kind == RECORD_LIMITS)
-			r->limits = m.u.limits;
-		else
-			r->backlog[r->n++] = m;
+	while (r->n < RECORDER_BACKLOG && (n = recv(r->engine, &in, sizeof(in), MSG_DONTWAIT)) > 0) {
+		if ((size_t)n > offsetof(struct recorder_lines, text) && in.kind == RECORD_LINES)
+			take_lines(r, in.lines.text, (size_t)n - offsetof(struct recorder_lines, text));
+		else if (n == sizeof(in.message))
+			take_message(r, &in.message);
 	}
 	answer_override(r);
 }
@@ -238,6 +276,10 @@ write_one(struct store *s, const struct recorder_message *m, struct err *why)
 		return store_put_block(s, &m->u.block, why);
 	case RECORD_ALLOW:
 		return store_put_allow(s, &m->u.allow, why);
+	case RECORD_STORM:
+		return store_put_storm(s, &m->u.storm, why);
+	case RECORD_SENT:
+		return store_put_sent(s, &m->u.sent, why);
 	default:
 		return 0;
 	}
@@ -342,6 +384,8 @@ trim(struct recorder *r, mono_t now)
 		(void)store_trim(r->store, r->limits.changes, r->limits.refusals, r->limits.offences, &why);
 	if (r->store != NULL)
 		(void)store_trim_blocks(r->store, r->limits.blocks, &why);
+	if (r->store != NULL)
+		(void)store_trim_storms(r->store, STORMS_KEPT, r->sent_max, &why);
 }
 
 /* --- the loop -------------------------------------------------------------------------------- */
@@ -361,8 +405,8 @@ turn(struct recorder *r)
 	mono_t now = mono_now();
 	int64_t wait_marks;
 	struct pollfd p[2] = {
-		{ .fd = r->engine, .events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0) | (may_tell_blocks(r)
-			? POLLOUT : 0)) },
+		{ .fd = r->engine, .events = (short)((r->n < RECORDER_BACKLOG ? POLLIN : 0)
+			| (may_tell_blocks(r) || may_tell_storms(r) ? POLLOUT : 0)) },
 		{ .fd = r->marks.fd, .events = recorder_marks_events(&r->marks, now, &wait_marks) },
 	};
 	bool work = r->n > 0 || r->store == NULL || r->asked != 0;
@@ -378,6 +422,8 @@ turn(struct recorder *r)
 		write_backlog(r, now);
 	if (may_tell_blocks(r))
 		tell_blocks(r);
+	if (may_tell_storms(r))
+		recorder_storms_tell(&r->storms, r->store, r->engine);
 	if (now.ms >= r->next_trim.ms)
 		trim(r, now);
 	if (now.ms >= r->next_status.ms)
@@ -391,8 +437,10 @@ recorder_run(const struct config *config, int engine, int marks)
 	const struct sigaction term = { .sa_handler = on_term };
 	struct recorder r = {
 		.dir = config->service.state_dir, .limits = config->store, .engine = engine,
+		.sent_max = (int64_t)(config->storms.memory / SENT_ENTRY),
 	};
 
+	archive_init(&r.archive, r.dir);
 	(void)sigaction(SIGTERM, &term, NULL); /* no SA_RESTART: poll() must return */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
@@ -406,6 +454,7 @@ recorder_run(const struct config *config, int engine, int marks)
 	take_messages(&r);
 	write_backlog(&r, mono_now());
 	store_close(r.store);
+	archive_close(&r.archive);
 	recorder_marks_flush(&r.marks, FLUSH_MARKS_MS);
 	recorder_marks_done(&r.marks);
 	free(r.backlog);

@@ -25,7 +25,11 @@ enum recorder_kind {
 	RECORD_BLOCK,
 	RECORD_ALLOW,
 	RECORD_ASK_BLOCKS, /* answered with all blocks and allow entries, then ANSWER_BLOCKS_END */
+	RECORD_STORM,
+	RECORD_SENT,
+	RECORD_ASK_STORMS, /* answered with all storms that are not over, and what was sent; then ANSWER_STORMS_END */
 	RECORD_LIMITS, /* new numbers of rows, after a reload */
+	RECORD_LINES, /* a struct recorder_lines */
 };
 
 struct recorder_message {
@@ -39,8 +43,17 @@ struct recorder_message {
 		struct store_override override;
 		struct store_block block;
 		struct store_allow allow;
+		struct store_storm storm;
+		struct store_sent sent; /* RECORD_ASK_STORMS: only key_id */
 		struct config_store limits;
 	} u;
+};
+
+/* Whole lines for the archive, and no more bytes than they need. */
+#define RECORDER_LINES_MAX 16384
+struct recorder_lines {
+	enum recorder_kind kind;
+	char text[RECORDER_LINES_MAX];
 };
 
 enum recorder_answer_kind {
@@ -50,6 +63,9 @@ enum recorder_answer_kind {
 	ANSWER_BLOCK, /* to RECORD_ASK_BLOCKS, one for each */
 	ANSWER_ALLOW,
 	ANSWER_BLOCKS_END,
+	ANSWER_STORM, /* to RECORD_ASK_STORMS, one for each */
+	ANSWER_SENT,
+	ANSWER_STORMS_END,
 	ANSWER_STATUS, /* at every change, and every few seconds */
 };
 
@@ -60,6 +76,8 @@ struct recorder_answer {
 		struct store_override override;
 		struct store_block block;
 		struct store_allow allow;
+		struct store_storm storm;
+		struct store_sent sent;
 	};
 	bool ok; /* ANSWER_STATUS: the database can be written */
 	uint64_t rows, dropped;

@@ -90,7 +90,8 @@ swap(struct engine *e)
 	if (levels)
 		decide_reconfigure(&e->decide);
 	limits_configure(e);
-	blocking_configure(e);
+	blocking_reload(e);
+	storming_configure(e);
 	rateserve_configure(e->rateserve, limits_in_force(e));
 	journal_limits(e->journal, &e->config.store);
 	shell_set_verbosity(e->config.settings.log_level);

@@ -121,6 +121,17 @@ print_blocks(const json_t *b)
 }
 
 static void
+print_storms(const json_t *s)
+{
+	if (number_of(s, "begun") == 0 && number_of(s, "count") == 0)
+		return;
+	(void)printf("storms    %lld of bounces now; %lld bounces refused, %lld put off, %lld let in since the start\n",
+		(long long)number_of(s, "count"), (long long)number_of(s, "refused"),
+		(long long)number_of(s, "deferred"),
+		(long long)(number_of(s, "expected") + number_of(s, "retried")));
+}
+
+static void
 print_limits(const json_t *l)
 {
 	const json_t *asked = json_object_get(l, "asked");
@@ -177,6 +188,7 @@ show_status(struct cli *cli, int argc, char **argv)
 		print_homes(json_object_get(s, "homes"));
 		print_limits(json_object_get(s, "limits"));
 		print_blocks(json_object_get(s, "blocks"));
+		print_storms(json_object_get(s, "storms"));
 		print_daemon(s);
 	}
 	json_decref(s);

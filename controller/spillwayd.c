@@ -58,7 +58,6 @@ static int
 read_config(const char *path, struct config *ret)
 {
 	static struct config_child child;
-	const char *env = getenv(RUNDIR_ENV);
 	int r = config_child_read(path, &child);
 
 	if (r < 0) {
@@ -67,11 +66,6 @@ read_config(const char *path, struct config *ret)
 	}
 	log_lines(LOG_WARNING, "config", child.errors);
 	*ret = child.config;
-	if (env != NULL && env[0] == '/' && text_copy(ret->service.run_dir, CFG_STRING_MAX, env) < 0) {
-		log_error("config", RUNDIR_ENV " is too long; allowed: a path of less than %d characters",
-			CFG_STRING_MAX);
-		return -EINVAL;
-	}
 	return 0;
 }
 

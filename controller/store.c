@@ -48,6 +48,14 @@ static const char *const sql[STATEMENTS] = {
 	/* Of those that are over, the ones longest ago. */
 	[TRIM_BLOCKS] = "DELETE FROM block WHERE prefix IN (SELECT prefix FROM block WHERE ended != 0 ORDER BY ended"
 			" LIMIT max(0, min(" TRIM_STEP ", (SELECT count(*) FROM block) - ?)))",
+	[PUT_STORM] = "INSERT OR REPLACE INTO storm (id, name, raw, domain, began, last, last_mono, boot, ended,"
+		      " counted, expected, retried, deferred, refused)"
+		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[PUT_SENT] = "INSERT OR REPLACE INTO sent (key, made_with, boot, mono, wall, data) VALUES (?, ?, ?, ?, ?, ?)",
+	[TRIM_STORMS] = "DELETE FROM storm WHERE id IN (SELECT id FROM storm WHERE ended != 0 ORDER BY ended"
+			" LIMIT max(0, min(" TRIM_STEP ", (SELECT count(*) FROM storm) - ?)))",
+	[TRIM_SENT] = "DELETE FROM sent WHERE key IN (SELECT key FROM sent ORDER BY wall"
+		      " LIMIT max(0, min(" TRIM_STEP ", (SELECT count(*) FROM sent) - ?)))",
 };
 
 /* Schema 1, and what came with each one after it: a new database takes all of them, one step at a time. */
@@ -97,11 +105,24 @@ static const char schema_3[] =
 	"PRAGMA user_version = 3;"
 	"COMMIT;";
 
-static const char *const steps[STORE_SCHEMA] = { schema_1, schema_2, schema_3 }; /* [N] leads from schema N to N + 1 */
+static const char schema_4[] =
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE storm (id TEXT PRIMARY KEY, name TEXT NOT NULL, raw BLOB NOT NULL, domain INTEGER NOT NULL,"
+	" began INTEGER NOT NULL, last INTEGER NOT NULL, last_mono INTEGER NOT NULL, boot INTEGER NOT NULL,"
+	" ended INTEGER NOT NULL, counted INTEGER NOT NULL, expected INTEGER NOT NULL, retried INTEGER NOT NULL,"
+	" deferred INTEGER NOT NULL, refused INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX storm_name ON storm (name);"
+	"CREATE TABLE sent (key INTEGER PRIMARY KEY, made_with INTEGER NOT NULL, boot INTEGER NOT NULL,"
+	" mono INTEGER NOT NULL, wall INTEGER NOT NULL, data BLOB NOT NULL);"
+	"PRAGMA user_version = 4;"
+	"COMMIT;";
+
+/* [N] leads from schema N to N + 1. */
+static const char *const steps[STORE_SCHEMA] = { schema_1, schema_2, schema_3, schema_4 };
 
 static const char *const kind_names[STORE_KINDS] = {
 	[STORE_LEVEL] = "level", [STORE_GATE] = "gate", [STORE_PIN] = "pin", [STORE_CONFIG] = "config",
-	[STORE_SERVICE] = "service",
+	[STORE_SERVICE] = "service", [STORE_STORM] = "storm",
 };
 
 const char *

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "controller/sent.h"
+#include "controller/storms.h"
 #include "lib/blockset.h"
 #include "lib/clock.h"
 #include "lib/err.h"
@@ -21,7 +23,7 @@
 #include "lib/state.h"
 
 #define STORE_FILE "spillway.db"
-#define STORE_SCHEMA 3
+#define STORE_SCHEMA 4
 #define STORE_SCHEMA_OLDEST 1 /* that can be read; written is the newest */
 #define STORE_WHO_MAX 40
 #define STORE_TEXT_MAX 200
@@ -36,8 +38,9 @@ enum store_kind {
 	STORE_PIN, /* an operator's flag came or went */
 	STORE_CONFIG, /* reloaded, or refused */
 	STORE_SERVICE, /* started, stopped */
+	STORE_STORM, /* of bounces: began, over */
 };
-#define STORE_KINDS 5
+#define STORE_KINDS 6
 
 /* Something changed. */
 struct store_change {
@@ -124,6 +127,32 @@ struct store_allow {
 	char who[STORE_WHO_MAX];
 };
 
+/* A storm of bounces. */
+struct store_storm {
+	char id[EPISODE_ID_MAX];
+	char name[STORE_NAME_MAX]; /* of the address or domain: printable, cut */
+	char raw[STORMS_NAME_MAX]; /* the same as it came */
+	bool is_domain;
+	wall_t began, last;
+	mono_t last_mono; /* of the boot `boot` */
+	uint64_t boot; /* marks_boot() */
+	wall_t ended; /* ms = 0: not yet */
+	uint64_t counted, expected, retried, deferred, refused; /* as in storms_record */
+};
+
+/* Some of what our addresses sent, each as it was at the time. */
+#define STORE_SENT_ROWS 24
+struct store_sent {
+	uint64_t key_id; /* stands for the key that the rows were made with */
+	unsigned n;
+	struct {
+		struct sent_row row;
+		uint64_t boot; /* marks_boot() */
+		mono_t mono;
+		wall_t wall;
+	} at[STORE_SENT_ROWS];
+};
+
 struct store;
 
 /* --- writing --- */
@@ -153,6 +182,13 @@ int store_put_override(struct store *s, const struct store_override *o, struct e
 int store_get_override(struct store *s, struct store_override *ret, struct err *why);
 int store_put_block(struct store *s, const struct store_block *b, struct err *why);
 int store_put_allow(struct store *s, const struct store_allow *a, struct err *why);
+
+int store_put_storm(struct store *s, const struct store_storm *storm, struct err *why);
+int store_put_sent(struct store *s, const struct store_sent *sent, struct err *why);
+
+/* Delete what is too much: of storms that are over, and of rows of mail sent, the ones longest ago; at most a
+ * thousand. */
+int store_trim_storms(struct store *s, int64_t storms, int64_t sent, struct err *why);
 
 /* Delete all but `rows` blocks, of those that are over the ones longest ago, at most a thousand at a time. */
 int store_trim_blocks(struct store *s, int64_t rows, struct err *why);
@@ -187,6 +223,18 @@ int store_blocks(struct store *s, const char *after, bool (*each)(const struct s
 /* That of an id (`id` not NULL), or those whose prefix contains `ip`; -ENOENT is not told. */
 int store_find_blocks(struct store *s, const char *id, const struct ip *ip,
 	bool (*each)(const struct store_block *b, void *arg), void *arg, struct err *why);
+
+/* Storms that are not over, by id, from behind `after` on. */
+int store_storms(struct store *s, const char *after, bool (*each)(const struct store_storm *storm, void *arg),
+	void *arg, struct err *why);
+
+/* That of an id (`id` not NULL), or the newest `max` of an address, in printable form, and of its domain. */
+int store_find_storms(struct store *s, const char *id, const char *name, int max,
+	bool (*each)(const struct store_storm *storm, void *arg), void *arg, struct err *why);
+
+/* The next rows of mail sent that were made with that key, as many as `ret` takes, by their own key, from behind
+ * `after` on.  ret->n is 0 after the last. */
+int store_sent(struct store *s, uint64_t key_id, int64_t after, struct store_sent *ret, struct err *why);
 
 int store_allows(struct store *s, bool (*each)(const struct store_allow *a, void *arg), void *arg, struct err *why);
 

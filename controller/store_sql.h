@@ -23,6 +23,10 @@ enum store_statement {
 	PUT_ALLOW,
 	DROP_ALLOW,
 	TRIM_BLOCKS,
+	PUT_STORM,
+	PUT_SENT,
+	TRIM_STORMS,
+	TRIM_SENT,
 	STATEMENTS,
 };
 

@@ -29,6 +29,7 @@ static const char *const checks[CHECK_COUNT] = {
 	[CHECK_USERTHROTTLE] = "userthrottle",
 	[CHECK_RCPTTHROTTLE] = "rcptthrottle",
 	[CHECK_TARPIT] = "tarpit",
+	[CHECK_BOUNCESHIELD] = "bounceshield",
 };
 
 static const char *
@@ -74,4 +75,22 @@ int
 check_find(const char *name)
 {
 	return find(checks, CHECK_COUNT, name);
+}
+
+int
+check_stage(enum check check)
+{
+	switch (check) {
+	case CHECK_OVERLOAD:
+		return STAGE_MAIL;
+	case CHECK_RCPTTHROTTLE:
+	case CHECK_TARPIT:
+	case CHECK_BOUNCESHIELD:
+		return STAGE_RCPT;
+	case CHECK_CONCURRENCY:
+	case CHECK_IPTHROTTLE:
+	case CHECK_USERTHROTTLE:
+		break;
+	}
+	return -1;
 }

@@ -31,8 +31,9 @@ enum check {
 	CHECK_USERTHROTTLE, /* mails or recipients of an authenticated user */
 	CHECK_RCPTTHROTTLE, /* recipients of an address, or of an authenticated user */
 	CHECK_TARPIT, /* delays after many recipients */
+	CHECK_BOUNCESHIELD, /* bounces to an address under a storm of them */
 };
-#define CHECK_COUNT 6
+#define CHECK_COUNT 7
 
 /* "connection", "helo", ...; "?" for a number that is none. */
 const char *stage_name(enum stage stage);
@@ -42,5 +43,9 @@ const char *check_name(enum check check);
 /* The number of that name, or -ENOENT. */
 int stage_find(const char *name);
 int check_find(const char *name);
+
+/* Run by its own name, a check stands at this stage; -1: at any, and the environment
+ * tells as far as it can. */
+int check_stage(enum check check);
 
 #endif

@@ -29,8 +29,9 @@
 
 enum state_flags {
 	STATE_EXTENDED_TEXTS = 1u << 0, /* replies carry enhanced status codes and the evidence id */
-	STATE_TELL_LOGINS = 1u << 1, /* a session of one of our users is told at MAIL: its address is blocked less
-	 * hard */
+	STATE_TELL_LOGINS = 1u << 1, /* a session of one of our users, at MAIL: his address is blocked less hard */
+	STATE_BOUNCES = 1u << 2, /* bounces are counted: ask about each, and tell what our users send */
+	STATE_TELL_MAILS = 1u << 3, /* a session of a stranger, at DATA: his network is not blocked whole */
 };
 
 struct state {

@@ -25,8 +25,6 @@ concurrency_describe(const struct session *s, struct text *log)
 const struct check_ops check_concurrency = {
 	.name = "concurrency",
 	.id = CHECK_CONCURRENCY,
-	.stage = STAGE_CONNECTION,
-	.anywhere = true,
 	.code = 421,
 	.enhanced = "4.7.0",
 	.text = "Too many connections held open. Please close some first.",

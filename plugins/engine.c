@@ -61,11 +61,24 @@ engine_tell(const struct session *s, const struct check_ops *c)
 }
 
 void
-engine_tell_login(const struct session *s)
+engine_tell_session(const struct session *s)
 {
 	struct record rec = { .verdict = VERDICT_PASS };
 
 	(void)send_event(s, &rec);
+}
+
+/* A mail that nobody knows of would have its bounce refused one day.  So when the engine's queue is full, it is asked
+ * instead, which it notices in any case; what it answers is not looked at. */
+void
+engine_tell_sent(const struct session *s)
+{
+	struct record rec = { .check = CHECK_BOUNCESHIELD, .verdict = VERDICT_PASS };
+	struct asking a = { .question.wants = 1u << CHECK_BOUNCESHIELD };
+
+	errno = 0;
+	if (!send_event(s, &rec) || errno == EAGAIN)
+		(void)engine_ask(s, &a);
 }
 
 bool

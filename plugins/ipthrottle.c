@@ -98,8 +98,6 @@ refused(const struct session *s, const struct ask_answer *a)
 const struct check_ops check_ipthrottle = {
 	.name = "ipthrottle",
 	.id = CHECK_IPTHROTTLE,
-	.stage = STAGE_HELO,
-	.anywhere = true,
 	.code = 421,
 	.enhanced = "4.7.0",
 	.text = "Too many connections. Please reduce connections per minute.",

@@ -22,6 +22,7 @@ static const struct check_ops *const check_table[] = {
 	&check_userthrottle,
 	&check_rcptthrottle,
 	&check_tarpit,
+	&check_bounceshield,
 };
 
 /* What the name that we are run by asks for. */
@@ -63,9 +64,12 @@ job_of(const char *name)
 	for (size_t i = 0; i < countof(check_table); i++)
 		if (strcmp(name, check_table[i]->name) == 0) {
 			const struct check_ops *c = check_table[i];
+			int stage = check_stage(c->id);
 
 			return (struct job) {
-				.stage = c->anywhere ? stage_by_environment() : c->stage, .only = c, .known = true,
+				.stage = stage >= 0 ? (enum stage)stage : stage_by_environment(),
+				.only = c,
+				.known = true,
 			};
 		}
 	return (struct job) { 0 };
@@ -89,10 +93,20 @@ is_for(const struct check_ops *c, const struct session *s)
 	return s->class != CLASS_OWN || (c->for_users && s->user != NULL);
 }
 
+/* Does a user send to somebody here, and is the engine told of that by us? */
+static bool
+is_sending(const struct job *job, const struct session *s)
+{
+	return s->class == CLASS_OWN && s->stage == STAGE_RCPT
+		&& (job->only == NULL || job->only == &check_bounceshield);
+}
+
 /* Is there any check that this session could concern?  If not, the state need not be read. */
 static bool
 concerns(const struct job *job, const struct session *s)
 {
+	if (is_sending(job, s))
+		return true;
 	return job->only != NULL ? is_for(job->only, s) : s->class != CLASS_OWN || s->user != NULL;
 }
 
@@ -215,6 +229,22 @@ refuse(const struct session *s, const struct check_ops *c, const struct ask_answ
 		c->refused(s, a);
 }
 
+static bool
+wants_sent(const struct session *s, const struct job *job)
+{
+	return is_sending(job, s) && (s->state.flags & STATE_BOUNCES) != 0
+		&& (job->only != NULL || (s->state.checks[STAGE_RCPT] & 1u << CHECK_BOUNCESHIELD) != 0);
+}
+
+/* Would the engine like to know of this session, though there is nothing to ask? */
+static bool
+is_of_interest(const struct session *s)
+{
+	if (s->class == CLASS_OWN)
+		return s->user != NULL && s->stage == STAGE_MAIL && (s->state.flags & STATE_TELL_LOGINS) != 0;
+	return s->stage == STAGE_DATA && (s->state.flags & STATE_TELL_MAILS) != 0;
+}
+
 static void
 consult(const struct session *s, const struct job *job)
 {
@@ -224,20 +254,23 @@ consult(const struct session *s, const struct job *job)
 	if (!s->state_ok)
 		return; /* without a fresh state there is no engine */
 	if (first == NULL) {
-		if (s->user != NULL && s->ip_known && s->stage == STAGE_MAIL
-			&& (s->state.flags & STATE_TELL_LOGINS) != 0)
-			engine_tell_login(s);
+		if (s->ip_known && is_of_interest(s))
+			engine_tell_session(s);
+		if (wants_sent(s, job))
+			engine_tell_sent(s);
 		return;
 	}
+	if (wants_sent(s, job)) /* it learns that from the question as well */
+		a.question.wants |= 1u << CHECK_BOUNCESHIELD;
 	if (!engine_ask(s, &a)) {
 		say_note(s, first->name, "Can't connect to spillwayd");
 		return;
 	}
 	const struct check_ops *c = refusal_of(&a);
-	if (c != NULL)
-		refuse(s, c, &a.answer);
-	else
+	if (c == NULL)
 		pass(s, &a);
+	else if (is_for(c, s)) /* whatever the engine says */
+		refuse(s, c, &a.answer);
 }
 
 static void

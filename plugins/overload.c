@@ -46,7 +46,6 @@ refuses(const struct session *s)
 const struct check_ops check_overload = {
 	.name = "overload",
 	.id = CHECK_OVERLOAD,
-	.stage = STAGE_MAIL,
 	.code = 451,
 	.enhanced = "4.3.2",
 	.text = "Temporary Failure: Server overload",

@@ -61,13 +61,11 @@ struct asking {
 struct check_ops {
 	const char *name;
 	enum check id;
-	/* Run by its own name, it stands at this stage; or anywhere, and the environment tells as far as it can. */
-	enum stage stage;
-	bool anywhere;
 	bool for_users; /* it looks at users who have authenticated, too; the others never see them */
 	uint16_t code; /* where the connection may be closed; else it is 451 */
 	const char *enhanced; /* "4.3.2", for extended texts */
 	const char *text; /* without the code */
+	const char *enhanced_550, *text_550; /* when the engine says 550; NULL: it does not */
 
 	/* By what is at hand: does it refuse this session?  NULL: it can't tell by itself. */
 	bool (*refuses)(const struct session *s);
@@ -90,6 +88,7 @@ extern const struct check_ops check_ipthrottle;
 extern const struct check_ops check_userthrottle;
 extern const struct check_ops check_rcptthrottle;
 extern const struct check_ops check_tarpit;
+extern const struct check_ops check_bounceshield;
 
 /* --- guard.c --------------------------------------------------------------------------------- */
 
@@ -129,7 +128,10 @@ void put_user(struct text *t, const char *user);
 bool engine_tell(const struct session *s, const struct check_ops *c);
 
 /* One of our users is there: nothing is decided about him, but his address is treated with more care.  Never waits. */
-void engine_tell_login(const struct session *s);
+void engine_tell_session(const struct session *s);
+
+/* One of our users sends to somebody: a bounce may come back.  Waits only when the engine can't take it otherwise. */
+void engine_tell_sent(const struct session *s);
 
 /* Put a->question, of which what is wanted is there.  Returns whether it was answered. */
 bool engine_ask(const struct session *s, struct asking *a);

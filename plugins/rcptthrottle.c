@@ -25,7 +25,6 @@ rcptthrottle_describe(const struct session *s, struct text *log)
 const struct check_ops check_rcptthrottle = {
 	.name = "rcptthrottle",
 	.id = CHECK_RCPTTHROTTLE,
-	.stage = STAGE_RCPT,
 	.for_users = true,
 	.code = 451,
 	.enhanced = "4.5.3",

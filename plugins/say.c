@@ -26,6 +26,12 @@ code_at(const struct check_ops *c, enum stage stage)
 	return verdict_at(stage) == VERDICT_CLOSE ? c->code : 451;
 }
 
+static bool
+is_550(const struct check_ops *c, const struct ask_answer *a)
+{
+	return a != NULL && a->code == 550 && c->text_550 != NULL;
+}
+
 /* Of the engine's answer; of a refusal without one, the episode's. */
 static const char *
 id_of(const struct session *s, const struct ask_answer *a)
@@ -80,13 +86,13 @@ say_reply(const struct session *s, const struct check_ops *c, const struct ask_a
 	struct text t = text_in(line, sizeof(line));
 
 	text_putc(&t, verdict_at(s->stage) == VERDICT_CLOSE ? 'R' : 'E');
-	text_put_u64(&t, code_at(c, s->stage));
+	text_put_u64(&t, is_550(c, a) ? 550 : code_at(c, s->stage));
 	text_putc(&t, ' ');
 	if (is_extended(s)) {
-		text_puts(&t, c->enhanced);
+		text_puts(&t, is_550(c, a) ? c->enhanced_550 : c->enhanced);
 		text_putc(&t, ' ');
 	}
-	text_puts(&t, c->text);
+	text_puts(&t, is_550(c, a) ? c->text_550 : c->text);
 	if (c->more != NULL && a != NULL)
 		text_puts(&t, c->more(s, a));
 	put_id(&t, s, a);

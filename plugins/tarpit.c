@@ -105,7 +105,6 @@ passed(const struct session *s, const struct asking *a)
 const struct check_ops check_tarpit = {
 	.name = "tarpit",
 	.id = CHECK_TARPIT,
-	.stage = STAGE_RCPT,
 	.code = 451,
 	.enhanced = "4.7.0",
 	.text = "",

@@ -24,8 +24,6 @@ userthrottle_describe(const struct session *s, struct text *log)
 const struct check_ops check_userthrottle = {
 	.name = "userthrottle",
 	.id = CHECK_USERTHROTTLE,
-	.stage = STAGE_MAIL,
-	.anywhere = true,
 	.for_users = true,
 	.code = 421,
 	.enhanced = "4.7.0",

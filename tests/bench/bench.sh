@@ -3,7 +3,7 @@
 #
 # bench - figures beside their floor or peer, taken in one run, in turn
 #
-# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate|ipsvd|tcprules|logs]...      (default: all)
+# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate|ipsvd|tcprules|restore|logs]...      (default: all)
 
 set -u
 LC_ALL=C
@@ -222,7 +222,21 @@ bench_logs() {
 	grep -E '^  [a-z]|understood' "$work/replay.out" | grep -vE 'messages, |of them denied|would have'
 }
 
-[ $# -gt 0 ] || set -- plugin watch sim rate ipsvd tcprules logs
+bench_restore() {
+	echo "== 100,000 blocks through the whole daemon"
+	memory=/dev/shm/${work##*/}
+	mkdir -p "$work/restore" "$memory/restore" "$memory/fail2ban"
+	echo "-- in memory"
+	tests/bench/restore.sh "$memory/restore" | tee "$work/figures"
+	echo "-- on a disk"
+	tests/bench/restore.sh "$work/restore"
+	echo "-- beside the packaged fail2ban with an action that touches a file, in memory"
+	# shellcheck disable=SC2046 # two numbers
+	tests/bench/fail2ban.sh "$memory/fail2ban" $(sed -n 's/^us a block: \([0-9]*\) told, \([0-9]*\) restored$/\1 \2/p' "$work/figures")
+	rm -rf "$memory"
+}
+
+[ $# -gt 0 ] || set -- plugin watch sim rate ipsvd tcprules restore logs
 for what; do
 	case $what in
 	plugin) bench_plugin ;;
@@ -230,6 +244,7 @@ for what; do
 	rate) bench_rate ;;
 	tcprules) bench_tcprules ;;
 	ipsvd) bench_ipsvd ;;
+	restore) bench_restore ;;
 	logs) bench_logs ;;
 	sim)
 		echo "== simulated days"

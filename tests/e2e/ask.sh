@@ -99,7 +99,7 @@ like "explain finds it by address" "$(spillway explain 203.0.113.20)" "^  $id  2
 like "explain finds a user" "$(spillway explain bob)" '^  r[a-z2-9]{8}  bob over class user, pattern \*: 4 in 1m'
 spillway explain rzzzzzzzz 2>"$work/err"
 is "an id that is none" "$? $(cat "$work/err")" \
-	"1 spillway: nothing is known of \"rzzzzzzzz\"; allowed: the id in a reply or in the log, an address, or a user"
+	"1 spillway: nothing is known of \"rzzzzzzzz\"; allowed: the id in a reply or in the log, an IP address, a mail address, or a user"
 is "the history does not list them" "$(spillway history | grep -c "$id")" 0
 is "the log has one line for it" "$(grep -c "$id" "$work/daemon.log")" 1
 like "... that says all" "$(grep "$id" "$work/daemon.log")" \

@@ -3,38 +3,9 @@
 #
 # blocks - from the first connection too many to forgiveness: limits, the engine, the keeper, the real tcpsvd and tcpserver
 #
-# In a network of our own, where 131,072 addresses are clients.  Rows of the failure list: A1 A8, R6.
+# Rows of the failure list: A1 A8, R6.
 
-# shellcheck disable=SC2016 # the inner shell expands
-if [ -z "${BLOCK_NS-}" ]; then
-	BLOCK_NS=none
-	for how in 'unshare -n' 'unshare -Urn'; do
-		if $how sh -c 'ip link set lo up && ip route add local 198.18.0.0/15 dev lo' 2>/dev/null; then
-			BLOCK_NS=$how
-			export BLOCK_NS
-			exec $how sh -c 'ip link set lo up; ip route add local 198.18.0.0/15 dev lo; exec "$@"' sh "$0" "$@"
-		fi
-	done
-fi
-
-. "$(dirname -- "$0")/lib.sh"
-
-if [ "$BLOCK_NS" = none ]; then
-	skip "blocks under the real servers" "no network namespace"
-	finish
-fi
-for p in tcpsvd tcpserver tcprules; do
-	if ! command -v "$p" >/dev/null 2>&1; then
-		skip "blocks under the real servers" "no $p here"
-		finish
-	fi
-done
-
-inst=$work/inst
-rules=$work/tcp.smtp
-cdb=$work/tcp.smtp.cdb
-svd=2525
-server=2526
+. "$(dirname -- "$0")/blocks.inc"
 
 configure() { # further keys of blocks
 	make_conf <<C
@@ -44,49 +15,6 @@ blocks = { on = [ "ip" ]; ladder = [ "6s", "30s", "10m" ]; forgive = "1h"; allow
 	ipsvd = { dir = "$inst"; timeout = "3s"; };
 	tcprules = { rules = "$rules"; cdb = "$cdb"; command = "$(command -v tcprules)"; }; $* };
 C
-}
-
-knock() { # ADDRESS [PORT]: "220", "421", "closed"
-	"$bin/knock" "$1" 127.0.0.1 "${2-$svd}" | cut -c 1-6 | sed 's/^\([0-9]*\) .*/\1/'
-}
-
-gets_in() {
-	[ "$(knock "$@")" = 220 ]
-}
-
-is_closed() {
-	[ "$(knock "$@")" = closed ]
-}
-
-tally() {
-	uniq -c | awk '{ $1 = $1; printf "%s%s", (NR > 1 ? ", " : ""), $0 } END { print "" }'
-}
-
-knocks() { # ADDRESS TIMES
-	n=0
-	while [ "$n" -lt "$2" ]; do
-		n=$((n + 1))
-		knock "$1"
-	done
-}
-
-start_servers() {
-	export QMAIL_HOME="$home" ENABLE_SPP=1
-	tcpsvd -vv -l here -c 100 -i "$inst" -t 3 127.0.0.1 "$svd" "$bin/smtpd" >>"$work/tcpsvd.log" 2>&1 &
-	started="$started $!"
-	tcpserver -H -R -v -l here -x "$cdb" 127.0.0.1 "$server" "$bin/smtpd" >>"$work/tcpserver.log" 2>&1 &
-	started="$started $!"
-	unset QMAIL_HOME ENABLE_SPP
-	wait_for 5000 gets_in 198.19.255.1
-	wait_for 5000 gets_in 198.19.255.1 "$server"
-}
-
-actions_are_ok() {
-	[ "$(spillway status | grep -c '^          \(ipsvd\|tcprules\): ok')" -eq 2 ]
-}
-
-in_force() { # N
-	[ "$(field blocks count)" = "$1" ]
 }
 
 make_home --plain

@@ -175,7 +175,7 @@ fi
 : >"$conf"
 accepted "nothing at all"
 like "C7: nothing at all: what can't change is told" "$(tail -n 3 "$work/daemon.log")" \
-	'reloaded; only a restart changes qmail.homes, service.user,.*service.run_dir'
+	'reloaded; only a restart changes qmail.homes, service.user,.*service.state_dir, service.lease$'
 
 good
 mv "$conf" "$conf.away"

@@ -242,6 +242,11 @@ printf '[mail]\nplugins/overload\n' >"$home/control/smtpplugins"
 finds "ours under its old name" ok plugin '\[mail\] plugins/overload is ours, as installed'
 printf '[rcpt]\nplugins/spillway-rcpt\n[mail]\nplugins/spillway-mail\n' >"$home/control/smtpplugins"
 finds "ours where nothing is switched on" ok plugin 'spillway-rcpt is ours, as installed, but plugins.rcpt names no check'
+ln -sf "$B/spillway-plugin" "$home/plugins/ipthrottle"
+printf '[helo]\nplugins/ipthrottle\n[mail]\nplugins/spillway-mail\n' >"$home/control/smtpplugins"
+finds "a check that may stand anywhere" ok plugin 'smtpplugins:2: \[helo\] plugins/ipthrottle is ours'
+printf '[helo]\nplugins/ipthrottle\n' >"$home/control/smtpplugins"
+finds "one that does not look for overload" bad plugin 'no line in \[mail\] that runs our plugin'
 ln -sf "$B/spillway-plugin" "$home/plugins/spillway-male"
 printf '[mail]\nplugins/spillway-male\n' >"$home/control/smtpplugins"
 finds "ours under a name that it does not know" bad plugin 'our plugin does nothing under the name spillway-male'

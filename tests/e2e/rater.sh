@@ -23,11 +23,11 @@ socket=$work/run/rate.sock
 shell=4445
 nobody=65534
 slack=4000 # KiB of memory
-patience=100 # ms that an answer may take beside those who misuse the service
+soon=100 # ms that an answer may take beside those who misuse the service
 case $B in
 */asan)
 	slack=200000
-	patience=500
+	soon=500
 	;;
 esac
 
@@ -227,8 +227,8 @@ beside() { # NAME COMMAND...
 	[ $# -eq 6 ]
 	ok "beside $name: others are answered" $?
 	echo "# beside $name: ms by socket $1 $2 $3, by TCP $4 $5 $6 (median, 90 %, most)"
-	within "beside $name: 90 % of them within $patience ms" "${2-9999}" 0 $patience
-	within "beside $name: ... by TCP" "${5-9999}" 0 $patience
+	within "beside $name: 90 % of them within $soon ms" "${2-9999}" 0 $soon
+	within "beside $name: ... by TCP" "${5-9999}" 0 $soon
 }
 
 wait_for 5000 nobody_left

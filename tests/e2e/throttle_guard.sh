@@ -17,9 +17,9 @@ done
 for name in IPSVDIR TARPITCOUNT TARPITDELAY SMTPHELOHOST SMTPRCPTTO SMTPRCPTCOUNTALL TCPREMOTEHOST; do
 	unset "$name"
 done
-instrumented='' patience=300
+instrumented='' soon=300
 if grep -qE '__asan_init|__gcov_init' "$B/spillway-plugin"; then
-	instrumented='this build leaves the handlers out' patience=3000
+	instrumented='this build leaves the handlers out' soon=3000
 fi
 export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 
@@ -92,12 +92,12 @@ for flags in '--check 77' '--check concurrency' '--check overload' '--check tarp
 	is "Q5: an answer with $flags: it passes" "$(spp -- plugins/ipthrottle)" "$passed"
 done
 engine --how silent
-passes_in 'Q5: an engine that never answers' spillway-rcpt 140 $patience
+passes_in 'Q5: an engine that never answers' spillway-rcpt 140 $soon
 engine --wait 60000
-passes_in 'Q5: an engine that takes its time' ipthrottle 140 $patience
+passes_in 'Q5: an engine that takes its time' ipthrottle 140 $soon
 engine --verdict close --check ipthrottle
 kill -STOP "$asked"
-passes_in 'Q14: an engine that is stopped' ipthrottle 140 $patience
+passes_in 'Q14: an engine that is stopped' ipthrottle 140 $soon
 is 'Q14: it is logged, once' "$(spp -- plugins/spillway-rcpt; logged)" "$passed
 concurrency: pid N - $cant"
 n=0

@@ -125,7 +125,12 @@ fuzz_sendmsg(int fd, const struct msghdr *msg, int flags)
 		n += msg->msg_iov[i].iov_len;
 	}
 	CHECK(record_decode(buf, n, &r) == 0);
-	CHECK(r.verdict != VERDICT_PASS && r.class == CLASS_STRANGER && r.code == 451);
+	if (r.verdict != VERDICT_PASS)
+		CHECK(r.class == CLASS_STRANGER && r.code == 451);
+	else if (r.class == CLASS_OWN) /* that he is there, and to whom he sends */
+		CHECK(is_own() && (r.stage == STAGE_RCPT || (r.stage == STAGE_MAIL && has_user())));
+	else
+		CHECK(!is_own() && r.stage == STAGE_DATA);
 	errno = ECONNREFUSED;
 	return world.engine_gone ? -1 : (ssize_t)n;
 }
@@ -133,7 +138,7 @@ fuzz_sendmsg(int fd, const struct msghdr *msg, int flags)
 static int
 fuzz_ask_engine(const char *dir, const struct record *r, mono_t until, struct ask_answer *ret)
 {
-	const uint32_t of_users = 1u << CHECK_USERTHROTTLE | 1u << CHECK_RCPTTHROTTLE;
+	const uint32_t of_users = 1u << CHECK_USERTHROTTLE | 1u << CHECK_RCPTTHROTTLE, sent = 1u << CHECK_BOUNCESHIELD;
 	struct record_packet packet;
 
 	CHECK(strcmp(dir, world.dir) == 0 && world.questions++ == 0 && world.out_len == 0);
@@ -142,7 +147,7 @@ fuzz_ask_engine(const char *dir, const struct record *r, mono_t until, struct as
 	CHECK(packet.len <= RECORD_MAX && r->verdict == VERDICT_PASS && r->code == 0);
 	CHECK(r->wants != 0 && r->wants >> CHECK_COUNT == 0 && (r->wants & 1u << CHECK_OVERLOAD) == 0);
 	CHECK(r->class == (is_own() ? CLASS_OWN : CLASS_STRANGER));
-	CHECK(!is_own() || (has_user() && (r->wants & ~of_users) == 0));
+	CHECK(!is_own() || (has_user() && (r->wants & ~(of_users | sent)) == 0) || r->wants == sent);
 	CHECK((r->wants & 1u << CHECK_USERTHROTTLE) == 0 || has_user());
 	CHECK(((r->wants & 1u << CHECK_TARPIT) != 0) == (r->delay_ms != 0));
 	CHECK(r->delay_ms <= ASK_DELAY_MAX_MS && r->delay_ms % 1000 == 0);
@@ -234,6 +239,7 @@ int plugin_main(int argc, char **argv);
 #define umask fuzz_umask
 #define open fuzz_open
 #define close fuzz_close
+#include "plugins/bounceshield.c"
 #include "plugins/concurrency.c"
 #include "plugins/engine.c"
 #include "plugins/guard.c"
@@ -346,6 +352,8 @@ static const struct {
 	{ CHECK_IPTHROTTLE, "421", "4.7.0", "Too many connections. Please reduce connections per minute." },
 	{ CHECK_USERTHROTTLE, "421", "4.7.0", "Too many connections. Please reduce connections per minute." },
 	{ CHECK_RCPTTHROTTLE, "451", "4.5.3", "Too many recipients. Please slow down." },
+	{ CHECK_BOUNCESHIELD, "451", "4.7.1", "sorry, too many bounces to this address; please try again later" },
+	{ CHECK_BOUNCESHIELD, "550", "5.7.1", "sorry, this address did not send what you return" },
 };
 
 /* Is `*at` at `word`?  Then go behind it. */
@@ -387,10 +395,10 @@ static bool
 is_reply(const char *line, size_t row)
 {
 	const char *p = line;
-	bool keeps = *p == 'E';
+	bool keeps = *p == 'E', shield = replies[row].check == CHECK_BOUNCESHIELD;
 
 	p++;
-	if (!skip(&p, keeps ? "451 " : replies[row].code) || (!keeps && !skip(&p, " ")))
+	if (!skip(&p, keeps && !shield ? "451" : replies[row].code) || !skip(&p, " ") || (shield && !keeps))
 		return false;
 	if (skip(&p, replies[row].enhanced) && !skip(&p, " "))
 		return false;
@@ -447,6 +455,7 @@ is_log_line(const char *line)
 	static const char *const addressed[] = {
 		"ipthrottle: ", "Rate exceeded per IP (", ")", "ipthrottle: ", "Blocked ", "", "ipthrottle: ", "Can't block ", "",
 		"concurrency: ", "Too many connections per IP (", ")", "rcptthrottle: ", "Too many recipients per IP (", ")",
+		"bounceshield: ", "Bounce to an address under a storm of them, from ", "",
 	};
 	static const char *const named[] = {
 		"userthrottle: ", "Rate exceeded per user (", "rcptthrottle: ", "Too many recipients per user (",
@@ -456,7 +465,9 @@ is_log_line(const char *line)
 		"tarpit: ", "started tarpitting", "concurrency: ", "Can't connect to spillwayd",
 		"ipthrottle: ", "Can't connect to spillwayd", "userthrottle: ", "Can't connect to spillwayd",
 		"rcptthrottle: ", "Can't connect to spillwayd", "tarpit: ", "Can't connect to spillwayd",
+		"bounceshield: ", "Can't connect to spillwayd",
 	};
+	static const char unknown[] = "Bounce to an address under a storm of them, from ?";
 	char overload[64], pid[32];
 
 	(void)snprintf(overload, sizeof(overload), "overload: %u Temporary Failure: Server overload", (unsigned)getppid());
@@ -470,6 +481,9 @@ is_log_line(const char *line)
 			&& skip(&p, addressed[i + 2]) && is_end(p))
 			return true;
 	}
+	p = line;
+	if (skip(&p, "bounceshield: ") && skip(&p, pid) && skip(&p, unknown))
+		return is_end(p);
 	for (size_t i = 0; i < countof(named); i += 2) {
 		p = line;
 		if (skip(&p, named[i]) && skip(&p, pid) && skip(&p, named[i + 1]))
@@ -504,7 +518,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static char names[][32] = {
 		"spillway-connection", "spillway-helo", "spillway-auth", "spillway-mail", "spillway-rcpt", "spillway-data",
 		"overload", "/var/qmail/plugins/overload", "ipthrottle", "userthrottle", "rcptthrottle", "concurrency",
-		"tarpit", "./tarpit", "spillway-rcpt", "spillway-rcpt",
+		"tarpit", "./tarpit", "spillway-rcpt", "bounceshield",
 	};
 	uint8_t options[4] = { 0 };
 

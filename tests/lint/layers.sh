@@ -70,9 +70,12 @@ ok "offence is pure, but for the memory of its table" "$(impure "$B/controller/o
 ok "decide and admit have no global variable that changes" \
 	"$(nm "$B/controller/decide.o" "$B/controller/admit.o" | grep -i ' [bd] ')"
 # These own tables, which they ask for at the start and never later.
-ok "blocks and what it is made of are pure" "$(for part in blocks protect offences budget; do
+ok "blocks and what it is made of are pure" "$(for part in blocks protect recent offences budget; do
 	impure "$B/controller/$part.o"; done | grep -vE '^(calloc|free|strnlen|__assert_fail|__(memcpy_chk|popcountdi2)|siphash) ' |
-	grep -vE '^(prefixmap|protect|offences|budget|ip)_[a-z0-9_]+ ')"
+	grep -vE '^(prefixmap|protect|recent|offences|budget|ip)_[a-z0-9_]+ ')"
+ok "storms and sent are pure, but for the memory of their tables" \
+	"$(impure "$B/controller/storms.o" "$B/controller/sent.o" "$B/lib/address.o" |
+	grep -vE '^(calloc|free|strnlen|__memcpy_chk|memmove|siphash|address_[a-z_]+|ip_is_v4) ')"
 # O3: each of their handlers sets a flag, wakes the loop, or ends the process; who adds one shall look at those first.
 ok "signals are handled in known places" "$(nm -u -A "$B"/*/*.o "$B"/plugin/*/*.o | grep -E ' (signal|sigaction)$' |
 	grep -vE '/(controller/(engine|recorder|spillwayd|doctor|doctor_plugins)|lib/child|plugins/guard)\.o:')"

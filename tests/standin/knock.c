@@ -3,6 +3,7 @@
  * knock - what does a client of this address get, when it connects and says nothing?
  *
  *	knock [--hold MS] [--times N] FROM TO PORT
+ *	knock - TO PORT              from each address that stands on a line of stdin, one after the other
  *
  * Connects from the address FROM, and prints, a line each: the first line that comes, without its end, bytes outside
  * 0x20..0x7e as \xHH; "closed" when the connection is closed without a word; "silence" when nothing comes within 3 s; "no: TEXT"
@@ -153,6 +154,24 @@ read_address(const char *s, struct sockaddr_in *ret)
 	return 0;
 }
 
+/* Returns the exit code. */
+static int
+knock_from_each(FILE *f)
+{
+	char line[64], text[TEXT_MAX];
+
+	while (fgets(line, sizeof(line), f) != NULL) {
+		line[strcspn(line, "\n")] = '\0';
+		if (read_address(line, &from) < 0) {
+			(void)fprintf(stderr, "knock: %s: not an address\n", line);
+			return 100;
+		}
+		knock(0, text);
+		(void)puts(text);
+	}
+	return 0;
+}
+
 static bool
 is_here(const struct sockaddr_in *a)
 {
@@ -174,12 +193,15 @@ main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		if (num_u64(optarg != NULL ? optarg : "x", c == 'h' ? &hold : &times) < 0)
 			argc = 0;
-	if (argc - optind != 3 || hold > 600000 || times > TIMES_MAX || read_address(argv[optind], &from) < 0
+	bool many = argc - optind == 3 && strcmp(argv[optind], "-") == 0;
+	if (argc - optind != 3 || hold > 600000 || times > TIMES_MAX || (!many && read_address(argv[optind], &from) < 0)
 		|| read_address(argv[optind + 1], &to) < 0 || !is_here(&to) || num_u64(argv[optind + 2], &port) < 0 || port > 65535) {
-		(void)fprintf(stderr, "usage: knock [--hold MS] [--times N] FROM TO PORT\n");
+		(void)fprintf(stderr, "usage: knock [--hold MS] [--times N] FROM|- TO PORT\n");
 		return 100;
 	}
 	to.sin_port = htons((uint16_t)port);
+	if (many)
+		return knock_from_each(stdin);
 	if (times > 0) {
 		knock_often(times);
 		return 0;

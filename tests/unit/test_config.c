@@ -285,7 +285,7 @@ config_unknown_keys_are_errors_with_a_suggestion(void **state)
 		{ "settings = { limits = { }; };", "t:1: settings.limits = { ... }: unknown key; allowed: " },
 		{ "xylophone = 5;",
 			"t:1: xylophone = 5: unknown key; allowed: qmail, service, probes, levels, plugins, store, settings, "
-			"blocks, limits, concurrency" },
+			"blocks, storms, limits, concurrency" },
 		{ "service = {\nleese = 5; };",
 			"t:2: service.leese = 5: unknown key, did you mean \"lease\"; allowed: user, groups, " },
 		{ "service = { home = \"/x\"; };", "t:1: service.home = \"/x\": unknown key" },
@@ -561,7 +561,8 @@ check_size(const char *key, const struct cfg_row *row, size_t at)
 	kit_format(v, sizeof(v), "\"%lld\"", (long long)row->max + 1);
 	check_value_bad(key, v, "too large");
 	check_value_bad(key, "-1", "too small");
-	check_value_bad(key, "\"0\"", "too small");
+	if (row->min > 0)
+		check_value_bad(key, "\"0\"", "too small");
 	check_value_bad(key, "9223372036854775807", "too large");
 	check_value_bad(key, "\"99999999999999999999\"", "too large");
 	check_value_bad(key, "\"16777215T\"", "too large");
@@ -1283,12 +1284,12 @@ config_keep_fixed_carries_over_what_only_a_restart_changes(void **state)
 		" concurrency = ( (\"*\", 3) );");
 	new = config;
 	config_keep_fixed(&new, &old, keys, sizeof(keys));
-	assert_string_equal(keys, "qmail.homes, service.user, service.run_dir, service.limits_memory, settings.port");
+	assert_string_equal(keys, "qmail.homes, service.user, service.run_dir, service.lease, service.limits_memory, settings.port");
 	/* those as before, the others as in the new file */
 	assert_memory_equal(&new.qmail, &old.qmail, sizeof(new.qmail));
 	assert_string_equal(new.service.user, "spillway");
 	assert_string_equal(new.service.run_dir, "/run/spillway");
-	assert_int_equal(new.service.lease_ms, 20000);
+	assert_int_equal(new.service.lease_ms, old.service.lease_ms);
 	assert_int_equal(new.service.operators.n, 1);
 	assert_int_equal(new.levels.hold_ms, 5000);
 	assert_int_equal(new.levels.level[LEVEL_BUSY].n, 0);

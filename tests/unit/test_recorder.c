@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The recorder as its own process, with us in the place of the engine: what it says is done is done, whatever happens to it
- * or to the database.  Rows of the failure list: D5 D6 D7.
+ * or to the database.  BLOCK_KILLS in the environment: how many times it is killed, default 200.  Rows of the failure
+ * list: D5 D6 D7.
  */
 #include "controller/recorder.h"
 
@@ -15,6 +16,7 @@
 #include "tests/unit/kit.h"
 
 #define KILL_ROUNDS 200
+#define KILL_ROUNDS_MAX 2000
 #define PATIENCE_MS 10000
 
 static char tree[KIT_PATH_MAX];
@@ -312,6 +314,106 @@ recorder_killed_at_any_moment_keeps_what_it_acknowledged(void **state)
 	assert_int_equal(stored_number(), first);
 }
 
+/* --- blocks of persons ----------------------------------------------------------------------- */
+
+#define BLOCKS_A_ROUND 20
+#define BLOCKS_SAID (BLOCKS_A_ROUND * (KILL_ROUNDS_MAX + 1))
+
+/* By number, which is in the address: what was said of a block, and heard.  Its ids are 2 n and, of its end, 2 n + 1. */
+static struct {
+	bool said, told, end_said, end_told; /* told: that it is done */
+	bool there, ended; /* in the database */
+} a_block[BLOCKS_SAID];
+
+static void
+say_block(unsigned n, bool ended)
+{
+	struct recorder_message m = { .kind = RECORD_BLOCK, .id = 2 * n + ended };
+	char text[IP_TEXT_MAX];
+
+	m.u.block = (struct store_block) { .kind = BLOCK_DENY, .by_person = true, .began = { 1000 }, .until = { 2000 } };
+	kit_format(text, sizeof(text), "10.%u.%u.%u", n >> 16, n >> 8 & 255, n & 255);
+	assert_int_equal(ip_prefix_parse(text, &m.u.block.prefix), 0);
+	kit_format(m.u.block.id, sizeof(m.u.block.id), "b%u", n);
+	m.u.block.ended.ms = ended ? 1500 : 0;
+	a_block[n].said = true;
+	a_block[n].end_said = a_block[n].end_said || ended;
+	say(&m);
+}
+
+static void
+hear_blocks(void)
+{
+	struct recorder_answer a;
+
+	while (hear(ANSWER_DONE, 0, &a)) {
+		a_block[a.id / 2].told = true;
+		a_block[a.id / 2].end_told = a_block[a.id / 2].end_told || a.id % 2 == 1;
+	}
+}
+
+static bool
+note_block(const struct store_block *b, void *arg)
+{
+	const uint8_t *ip = b->prefix.ip.b + 12;
+	unsigned n = (unsigned)ip[1] << 16 | (unsigned)ip[2] << 8 | ip[3];
+
+	(void)arg;
+	assert_true(ip[0] == 10 && n < BLOCKS_SAID && b->by_person && b->prefix.bits == 128);
+	assert_true(a_block[n].said); /* or it was invented */
+	assert_true(b->ended.ms == 0 || a_block[n].end_said);
+	a_block[n].there = true;
+	a_block[n].ended = b->ended.ms != 0;
+	return true;
+}
+
+static void
+check_blocks(unsigned until)
+{
+	struct store *s;
+	struct err note, why;
+
+	assert_int_equal(store_open(tree, &s, &note, &why), 0);
+	assert_string_equal(note.text, ""); /* not damaged, nothing set aside */
+	assert_int_equal(store_blocks(s, "", note_block, NULL, &why), 0);
+	store_close(s);
+	for (unsigned n = 0; n < until; n++) {
+		assert_true(!a_block[n].told || a_block[n].there);
+		assert_true(!a_block[n].end_told || a_block[n].ended);
+	}
+}
+
+static void
+recorder_killed_at_any_moment_loses_and_invents_no_block(void **state)
+{
+	const char *wanted = getenv("BLOCK_KILLS");
+	int rounds = wanted != NULL ? atoi(wanted) : kit_rounds(KILL_ROUNDS);
+	struct dice d = dice_new();
+	unsigned n = 1, told = 0;
+
+	(void)state;
+	memset(a_block, 0, sizeof(a_block));
+	assert_in_range(rounds, 1, KILL_ROUNDS_MAX);
+	for (int i = 0; i < rounds; i++) {
+		const struct timespec nap = { .tv_nsec = dice_below(&d, 12000000) };
+
+		start();
+		for (unsigned end = n + BLOCKS_A_ROUND; n < end; n++) {
+			say_block(n, false);
+			if (n % 3 == 0)
+				say_block(n - dice_below(&d, n < 10 ? n : 10), true);
+		}
+		(void)nanosleep(&nap, NULL);
+		(void)end(SIGKILL);
+		hear_blocks();
+		check_blocks(n);
+	}
+	for (unsigned i = 0; i < n; i++)
+		told += a_block[i].told;
+	print_message("# %d kills, %u blocks, %u of them told to be done\n", rounds, n - 1, told);
+	assert_true(told > (unsigned)rounds / 10);
+}
+
 /* D6 */
 static void
 recorder_locked_out_keeps_it_and_writes_later(void **state)
@@ -449,6 +551,7 @@ main(void)
 		T(recorder_with_id_answers_when_it_is_durable),
 		T(recorder_terminated_writes_what_was_on_the_way),
 		T(recorder_killed_at_any_moment_keeps_what_it_acknowledged),
+		T(recorder_killed_at_any_moment_loses_and_invents_no_block),
 		T(recorder_locked_out_keeps_it_and_writes_later),
 		T(recorder_asked_while_locked_out_answers_later),
 		T(recorder_backlog_full_drops_and_counts),
