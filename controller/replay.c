@@ -208,7 +208,7 @@ tell_all(struct replay *r, mono_t now)
 	}
 	if (r->rejection_known)
 		tell(r, READING_REJECTIONS, minute_sum(&r->rejection, now), now);
-	readings_count_refused(&r->readings, r->result.refused, now, mono_after(now, VALID_MS));
+	readings_count_refused(&r->readings, r->result.refused + r->result.again, now, mono_after(now, VALID_MS));
 }
 
 static void
@@ -237,7 +237,8 @@ static void
 step(struct replay *r, mono_t now)
 {
 	struct decide_input in = {
-		.arrived_known = r->send_seen, .arrived = r->arrived, .refused = r->result.refused,
+		.arrived_known = r->send_seen, .arrived = r->arrived,
+		.refused = r->result.refused + r->result.again,
 	};
 	enum level before = r->stance.level;
 
@@ -473,6 +474,19 @@ replay_accepted(struct replay *r, const struct ip *ip, wall_t at)
 		c->lost++;
 	else
 		c->later++;
+}
+
+void
+replay_refused(struct replay *r, enum check check, uint32_t pid, wall_t at)
+{
+	mono_t now = advance(r, at);
+	const uint64_t key = (uint64_t)now.ms << 20 ^ pid;
+
+	r->result.archived++;
+	if (check != CHECK_OVERLOAD)
+		return;
+	r->result.offered++;
+	r->result.again += siphash(&key, sizeof(key), 0, 0) % DECIDE_ADMIT_ALL >= r->stance.admit;
 }
 
 /* --- the end --------------------------------------------------------------------------------- */

@@ -56,6 +56,8 @@ struct replay_result {
 	uint64_t successes, failures, deferrals, bounces;
 	uint64_t untracked; /* messages beyond REPLAY_MESSAGES */
 	uint64_t refused; /* strangers' messages that would have been put off */
+	uint64_t archived, offered; /* refusals in the archive; of them, for load */
+	uint64_t again; /* of these, refused with this configuration as well */
 	int64_t level_ms[LEVEL_COUNT];
 	uint64_t changes; /* of the level */
 	size_t episodes; /* ever; the first REPLAY_EPISODES are in `episode` */
@@ -82,6 +84,10 @@ void replay_line(struct replay *r, const struct logline *l, wall_t at);
 
 /* A mail was accepted from this client, or one of our users logged in there. */
 void replay_accepted(struct replay *r, const struct ip *ip, wall_t at);
+
+/* A command was refused then, by `check`, in the process `pid`: what this configuration would have done with it counts
+ * as offered load.  What is let in is not followed any further. */
+void replay_refused(struct replay *r, enum check check, uint32_t pid, wall_t at);
 
 /* The end: what is going on ends now. */
 const struct replay_result *replay_end(struct replay *r);

@@ -65,6 +65,8 @@ play(struct replaylog *log, struct run *run, size_t n, struct err *why)
 		for (size_t i = 0; i < n; i++) {
 			if (rec.is_line)
 				replay_line(run[i].replay, &rec.line, rec.at);
+			else if (rec.refused)
+				replay_refused(run[i].replay, rec.check, rec.pid, rec.at);
 			else
 				replay_accepted(run[i].replay, &rec.ip, rec.at);
 		}
@@ -141,7 +143,8 @@ run_json(const struct run *run)
 
 	for (int i = 0; i < LEVEL_COUNT; i++)
 		(void)json_object_set_new(levels, level_name((enum level)i), json_integer(t->level_ms[i]));
-	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+		" s:I, s:I, s:o}",
 		"config", run->path, "readings_not_in_logs", untold_json(run->untold), "level_ms", levels,
 		"level_changes", (json_int_t)t->changes,
 		"episodes", (json_int_t)t->episodes, "episode", episodes_json(t), "refused", (json_int_t)t->refused,
@@ -149,7 +152,8 @@ run_json(const struct run *run)
 		"not_blocked_for_budget", (json_int_t)t->over_budget, "blocks_at_once", (json_int_t)t->peak_blocks,
 		"turned_away", (json_int_t)t->turned_away, "clients", (json_int_t)t->clients,
 		"harmed_clients", (json_int_t)t->harmed, "lost_mails", (json_int_t)t->lost,
-		"later_mails", (json_int_t)t->later, "worst", clients_json(run->replay));
+		"later_mails", (json_int_t)t->later, "refused_again", (json_int_t)t->again,
+		"worst", clients_json(run->replay));
 }
 
 static void
@@ -161,14 +165,16 @@ print_json(const struct replaylog *log, const struct run *run, size_t n, int64_t
 
 	for (size_t i = 0; i < n; i++)
 		(void)json_array_append_new(runs, run_json(&run[i]));
-	json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+		" s:I, s:o}",
 		"lines", (json_int_t)p.lines, "understood", (json_int_t)t->lines, "too_long", (json_int_t)p.cut,
 		"out_of_order", (json_int_t)p.outdated, "took_ms", (json_int_t)took_ms, "from", time_json(t->from),
 		"to", time_json(t->to), "addresses_can_be_forged", replaylog_is_shared(log),
 		"messages", (json_int_t)t->messages, "from_strangers", (json_int_t)t->strangers,
 		"deliveries", (json_int_t)t->successes, "deferrals", (json_int_t)t->deferrals,
 		"failures", (json_int_t)t->failures, "bounces", (json_int_t)t->bounces,
-		"connections", (json_int_t)t->connections, "denied", (json_int_t)t->denied, "would", runs);
+		"connections", (json_int_t)t->connections, "denied", (json_int_t)t->denied,
+		"refusals", (json_int_t)t->archived, "refused_for_load", (json_int_t)t->offered, "would", runs);
 	cli_print_json(j);
 	json_decref(j);
 }
@@ -198,6 +204,7 @@ print_row(const char *name, const struct run *run, size_t n,
 	}
 NUMBER(episodes, episodes)
 NUMBER(refused, refused)
+NUMBER(again, again)
 NUMBER(limited, limited)
 NUMBER(turned_away, turned_away)
 NUMBER(over_budget, over_budget)
@@ -305,6 +312,9 @@ print_log(const struct replaylog *log, const struct replay_result *t, int64_t to
 	if (t->connections > 0)
 		(void)printf("  %llu connections, %llu of them denied at that time\n",
 			(unsigned long long)t->connections, (unsigned long long)t->denied);
+	if (t->archived > 0)
+		(void)printf("  %llu refusals in the archive, %llu of them for load\n", (unsigned long long)t->archived,
+			(unsigned long long)t->offered);
 	if (t->untracked > 0)
 		(void)printf("  note: %llu messages were more than are followed at once\n",
 			(unsigned long long)t->untracked);
@@ -328,6 +338,8 @@ print_text(const struct replaylog *log, const struct run *run, size_t n, int64_t
 	print_row("busy in all", run, n, put_busy);
 	print_row("changes of the level", run, n, put_changes);
 	print_row("strangers' messages put off", run, n, put_refused);
+	if (run[0].result->offered > 0)
+		print_row("of those refused then, again", run, n, put_again);
 	print_row("connections over a limit", run, n, put_limited);
 	print_row("blocks", run, n, put_blocks);
 	print_row("not blocked, for the budget", run, n, put_over_budget);
@@ -409,7 +421,7 @@ replay_run(struct cli *cli, int argc, char **argv)
 
 		if (play(log, run, n, &why) < 0)
 			code = cli_fail(CLI_USAGE, "replay: %s", why.text);
-		else if (run[0].result->lines == 0)
+		else if (run[0].result->lines + run[0].result->archived == 0)
 			code = cli_fail(CLI_NO, "replay: no line was understood");
 		else if (cli->json)
 			print_json(log, run, n, mono_since(began, mono_now()));

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "controller/archive.h"
 #include "probes/logtail_dir.h"
 #include "probes/tai64n.h"
 
@@ -19,6 +20,7 @@ enum nature {
 	NATURE_UNKNOWN,
 	NATURE_SEND,
 	NATURE_SERVER,
+	NATURE_ARCHIVE,
 };
 
 struct source {
@@ -107,6 +109,22 @@ understand(struct source *s, const char *line, size_t n, struct replaylog_record
 	return ret->is_line || ret->accepted;
 }
 
+static bool
+take_refusal(struct source *s, const char *line, size_t n, struct replaylog_record *rec)
+{
+	struct store_refusal refusal;
+
+	if (archive_parse(line, n, &refusal) < 0)
+		return false;
+	s->nature = NATURE_ARCHIVE;
+	s->stamped = true;
+	s->last = rec->at = refusal.at;
+	rec->refused = true;
+	rec->check = refusal.check;
+	rec->pid = refusal.pid;
+	return true;
+}
+
 /* Returns 1 when the line says something, 0, or -Exxx. */
 static int
 take_line(struct replaylog *r, struct source *s, const char *line, size_t n, struct err *why)
@@ -115,7 +133,9 @@ take_line(struct replaylog *r, struct source *s, const char *line, size_t n, str
 	struct stamp stamp = { .len = 0 };
 
 	r->progress.lines++;
-	rec->is_line = rec->accepted = false;
+	rec->is_line = rec->accepted = rec->refused = false;
+	if (s->nature == NATURE_ARCHIVE || (s->nature == NATURE_UNKNOWN && n > 0 && line[0] == '{'))
+		return take_refusal(s, line, n, rec);
 	if (stamp_read(line, n, &stamp)) {
 		s->stamped = true;
 		s->last = stamp.at;

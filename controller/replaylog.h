@@ -3,6 +3,7 @@
  * replaylog - several logs as one, in the order of their time
  *
  * A log is a file, a directory of multilog or svlogd (its rotated files, then `current`), or "-", the standard input.
+ * An archive of refusals (archive.h) is one, too.
  * Each is read once, forward, through a buffer of its own: memory does not depend on their size.  What kind of log it
  * is, its first line that is understood tells.  Lines without a stamp take the time of the line before; a log that
  * begins without any can't be put in order.
@@ -19,6 +20,7 @@
 
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/smtp.h"
 #include "probes/logline.h"
 
 #define REPLAYLOG_MAX 64 /* logs */
@@ -30,7 +32,10 @@ struct replaylog_record {
 	struct logline line;
 	bool accepted; /* a mail was accepted from `ip` */
 	struct ip ip;
-};
+	bool refused; /* of the archive of refusals: `check` refused, in the process `pid` */
+	enum check check;
+	uint32_t pid;
+}; /* one of the three */
 
 struct replaylog;
 

@@ -45,6 +45,7 @@ static void
 check_result(const struct replay_result *t)
 {
 	CHECK(t->strangers <= t->messages && t->refused <= t->strangers && t->untracked <= t->messages);
+	CHECK(t->again <= t->offered && t->offered <= t->archived);
 	CHECK(t->limited + t->turned_away <= t->connections && t->wide <= t->blocks);
 	CHECK(t->from.ms <= t->to.ms && t->harmed <= t->clients);
 	for (size_t i = 0; i < t->episodes && i < REPLAY_EPISODES; i++) {
@@ -72,9 +73,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	CHECK(replaylog_open(paths, 2, &log, &why) == 0 && replay_new(&config, 100, &r) == 0);
 	while ((more = replaylog_next(log, &rec, &why)) > 0) {
-		CHECK(rec.is_line != rec.accepted);
+		CHECK(rec.is_line + rec.accepted + rec.refused == 1);
 		if (rec.is_line)
 			replay_line(r, &rec.line, rec.at);
+		else if (rec.refused)
+			replay_refused(r, rec.check, rec.pid, rec.at);
 		else
 			replay_accepted(r, &rec.ip, rec.at);
 	}

@@ -49,7 +49,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	CHECK(replaylog_open(paths, 2, &log, &why) == 0);
 	while ((more = replaylog_next(log, &rec, &why)) > 0) {
-		CHECK(rec.is_line != rec.accepted);
+		CHECK(rec.is_line + rec.accepted + rec.refused == 1);
 		CHECK(!rec.is_line || rec.line.kind != LOGLINE_NONE);
 		CHECK(rec.at.ms >= 0);
 		behind += n > 0 && rec.at.ms + 1000 <= last.ms;

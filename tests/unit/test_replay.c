@@ -342,6 +342,38 @@ a_directory_is_read_oldest_first(void **state)
 }
 
 static void
+an_archive_of_refusals_is_a_log(void **state)
+{
+	char got[4096];
+	const char *const names[] = { "refusals.jsonl", "a" };
+
+	(void)state;
+	kit_puts(tree, "a", "1970-01-01_00:00:02.0 new msg 2\n{\"time\": \"1970-01-01T00:00:01.000Z\"}\n");
+	kit_puts(tree, "refusals.jsonl", "{\"time\": \"1970-01-01T00:00:01.500Z\", \"id\": \"x\", \"rule\": \"overload\", "
+		"\"stage\": \"mail\", \"ip\": \"192.0.2.1\", \"helo\": \"x\", \"sender\": \"\", \"recipient\": \"\", "
+		"\"reply\": 451, \"pid\": 7}\nnew msg 5\n");
+	assert_int_equal(read_logs(names, 2, got, NULL, NULL), 0);
+	assert_string_equal(got, "1500:0 2000:2 ");
+}
+
+/* While the gate would be closed, they would be refused again; while it is open, not. */
+static void
+what_was_refused_is_offered_again(void **state)
+{
+	(void)state;
+	begin("");
+	replay_refused(r, CHECK_OVERLOAD, 1, (wall_t) { T0 });
+	replay_refused(r, CHECK_IPTHROTTLE, 1, (wall_t) { T0 });
+	flood(0, 20, 400, 100, 100);
+	replay_refused(r, CHECK_OVERLOAD, 2, (wall_t) { T0 + 20000 });
+	const struct replay_result *t = replay_end(r);
+	assert_int_equal(t->archived, 3);
+	assert_int_equal(t->offered, 2);
+	assert_int_equal(t->again, 1);
+	replay_free(r);
+}
+
+static void
 lines_of_others_make_a_log_shared(void **state)
 {
 	char got[4096];
@@ -426,6 +458,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(logs_are_one_in_the_order_of_time, make_tree, remove_tree),
 		cmocka_unit_test_setup_teardown(a_directory_is_read_oldest_first, make_tree, remove_tree),
 		cmocka_unit_test_setup_teardown(lines_of_others_make_a_log_shared, make_tree, remove_tree),
+		cmocka_unit_test_setup_teardown(an_archive_of_refusals_is_a_log, make_tree, remove_tree),
+		cmocka_unit_test(what_was_refused_is_offered_again),
 		cmocka_unit_test_setup_teardown(what_can_not_be_read_is_told, make_tree, remove_tree),
 		cmocka_unit_test(accepted_mail_is_read_from_the_end),
 	};
