@@ -31,7 +31,7 @@ struct cli {
 	const char *run_dir; /* $SPILLWAY_RUN_DIR, else of the configuration */
 
 	/* options of the commands; NULL, 0 or false when not given */
-	const char *reason, *service, *kind, *sort, *file;
+	const char *reason, *service, *kind, *sort, *file, *compare;
 	int64_t for_ms, since_ms;
 	bool offline, yes, undo, effective, all, export_list, fail2ban;
 	struct cfg_list homes;
@@ -46,6 +46,7 @@ cli_command past_history, explain_run, show_refusals;
 cli_command ask_block, ask_unblock, show_blocks, ask_allow;
 cli_command storms_run;
 cli_command doctor_run, setup_run;
+cli_command replay_run;
 
 /* "spillway: sentence" to stderr; returns `code`. */
 int cli_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -364,6 +364,33 @@ note_unused(struct config_reader *r, const config_t *tree)
 		config_note(r, config_lookup(tree, "settings.log"), "not used: the log is stderr");
 }
 
+/* A rule whose reading is never known has no vote, and nobody would notice. */
+static void
+note_no_log(struct config_reader *r, const config_t *tree)
+{
+	const struct probe_logs_cfg *logs = &r->out->probes.logs;
+	const uint32_t server = UINT32_C(1) << READING_REJECTIONS;
+	uint32_t never = 0;
+
+	if (logs->send.n == 0)
+		never |= probe_logs.readings & ~server;
+	if (logs->server.n + logs->shared.n == 0)
+		never |= server;
+	for (int level = LEVEL_BUSY; level < LEVEL_COUNT; level++) {
+		const struct decide_level *l = &r->out->levels.level[level];
+
+		for (unsigned i = 0; i < l->n; i++) {
+			char key[CONFIG_KEY_MAX];
+
+			if ((never & UINT32_C(1) << l->rule[i].id) == 0)
+				continue;
+			(void)snprintf(key, sizeof(key), "levels.%s.%s", level_name((enum level)level),
+				reading_info[l->rule[i].id].name);
+			config_note(r, config_lookup(tree, key), "never known: probes.logs names no log that tells it");
+		}
+	}
+}
+
 static int
 read_source(const struct config_source *source, struct config *ret, struct config_errors *errors)
 {
@@ -387,6 +414,7 @@ read_source(const struct config_source *source, struct config *ret, struct confi
 		check_ports(&r, &tree);
 		config_check_blocks(&r, &tree);
 		note_unused(&r, &tree);
+		note_no_log(&r, &tree);
 	}
 	config_destroy(&tree);
 	if (errors->n > 0)

@@ -41,6 +41,8 @@ static const struct {
 	{ "peek", "CLASS VALUE", "the same without counting", rate_peek_only },
 	{ "reset", "CLASS VALUE", "forget what was counted of it", ask_reset },
 	{ "limits", "", "classes of limits, and how much is counted", show_limits },
+	{ "replay", "LOG... [--config NEW] [--compare OLD]", "what this configuration would have done in these logs",
+		replay_run },
 	{ "doctor", "", "look at the host and say what to do", doctor_run },
 	{ "setup", "[--yes] [--undo] [--service KIND]", "install on a host with qmail; shows what it would do",
 		setup_run },
@@ -149,6 +151,7 @@ enum {
 	OPT_FAIL2BAN,
 	OPT_EXPORT,
 	OPT_ALL,
+	OPT_COMPARE,
 };
 
 static const struct option options[] = {
@@ -160,7 +163,8 @@ static const struct option options[] = {
 	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "kind", required_argument, NULL, OPT_KIND },
 	{ "sort", required_argument, NULL, OPT_SORT }, { "import", required_argument, NULL, OPT_IMPORT },
 	{ "fail2ban", required_argument, NULL, OPT_FAIL2BAN }, { "export", no_argument, NULL, OPT_EXPORT },
-	{ "all", no_argument, NULL, OPT_ALL }, { "version", no_argument, NULL, 'V' },
+	{ "all", no_argument, NULL, OPT_ALL }, { "compare", required_argument, NULL, OPT_COMPARE },
+	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' }, { 0 },
 };
 
@@ -233,6 +237,9 @@ take_option(struct cli *cli, int o)
 		return 0;
 	case OPT_ALL:
 		cli->all = true;
+		return 0;
+	case OPT_COMPARE:
+		cli->compare = optarg;
 		return 0;
 	case OPT_EFFECTIVE:
 		cli->effective = true;

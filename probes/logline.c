@@ -384,8 +384,11 @@ logline_parse(const char *line, size_t n, enum log_stream stream, struct logline
 bool
 logline_relay(struct logspan text, struct logspan sender, struct logspan recipient, struct ip *ret)
 {
-	struct rest r = { text.at, text.at + text.n };
+	struct rest r = { text.at, text.at };
 
+	if (text.n == 0)
+		return false;
+	r.end += text.n;
 	if (TAKE(&r, "<From:")
 		&& !(take(&r, sender.at, sender.n) && TAKE(&r, "_To:") && take(&r, recipient.at, recipient.n)
 			&& TAKE(&r, ">_")))

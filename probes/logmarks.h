@@ -14,7 +14,7 @@
 #include "lib/schema.h"
 #include "probes/logtail.h"
 
-#define LOGMARKS_FILE "logs"
+#define LOGMARKS_FILE "logs.pos"
 #define LOGMARKS_MAX (3 * CFG_LIST_MAX)
 
 struct logmark {

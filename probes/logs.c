@@ -237,7 +237,7 @@ drain(struct logs *l)
 		; /* whatever it was: look */
 }
 
-/* A pipe is opened anew when its writer was gone; a closed descriptor leaves the set by itself. */
+/* A pipe is opened anew when it has no writer; a closed descriptor leaves the set by itself. */
 static void
 watch_pipe(struct logs *l, struct log *log)
 {

@@ -33,7 +33,7 @@ struct logtail {
 	enum kind kind;
 	struct logtail_mark resume; /* until the first file is open; inode 0: none */
 
-	/* the file that is read; fd is -1 before the first, and between the writers of a pipe */
+	/* the file that is read; fd is -1 before the first */
 	int fd;
 	dev_t dev;
 	ino_t ino;
@@ -526,18 +526,32 @@ is_missing(struct logtail *t, int r, mono_t now, struct err *why)
 	return cannot_read(r, t->current, why);
 }
 
+/* The last writer of a pipe is gone, or there was none yet.  Our end would be ready for reading from now on for ever;
+ * another one is so only when the next writer is.  It is opened before the old one is closed: a writer must not find
+ * nobody there. */
+static int
+await_writer(struct logtail *t, struct err *why)
+{
+	int fd = open(t->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	t->counts.halves += t->have > 0;
+	t->have = 0;
+	t->skipping = t->cut = false;
+	if (fd < 0)
+		return cannot_read(-errno, t->path, why);
+	(void)close(t->fd);
+	t->fd = fd;
+	return 0;
+}
+
 /* At the end of the file.  Returns 1 when there is more to read, 0, or -Exxx. */
 static int
 advance(struct logtail *t, mono_t now, struct err *why)
 {
 	struct stat st;
 
-	if (t->kind == KIND_PIPE) { /* its last writer is gone */
-		(void)close(t->fd);
-		t->fd = -1;
-		t->have = 0;
-		return 0;
-	}
+	if (t->kind == KIND_PIPE)
+		return await_writer(t, why);
 	int r = stat(t->current, &st) < 0 ? -errno : 0;
 	if (r < 0 && !(t->rotated && r == -ENOENT))
 		return is_missing(t, r, now, why);

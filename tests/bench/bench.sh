@@ -3,7 +3,7 @@
 #
 # bench - figures beside their floor or peer, taken in one run, in turn
 #
-# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate|ipsvd|tcprules|restore]...      (default: all)
+# Usage: B=build/release tests/bench/bench.sh [plugin|watch|sim|rate|ipsvd|tcprules|restore|logs]...      (default: all)
 
 set -u
 LC_ALL=C
@@ -179,6 +179,49 @@ bench_ipsvd() {
 	echo "no network namespace is allowed here"
 }
 
+# sshguard's parser and fail2ban-regex, unpacked below build/ and never installed: they would begin to work.
+unpack_peers() {
+	peers=$root/build/peers
+	[ ! -x "$peers/usr/libexec/sshguard/sshg-parser" ] || return 0
+	mkdir -p "$peers/deb"
+	(cd "$peers/deb" && apt-get download sshguard fail2ban) >"$work/peers.log" 2>&1 || { cat "$work/peers.log"; return 1; }
+	for p in "$peers"/deb/*.deb; do dpkg -x "$p" "$peers"; done
+	rm -rf "$peers/deb"
+}
+
+bench_logs() {
+	n=${LOG_LINES:-1000000} few=20000
+	echo "== lines of logs (target: at least 3 times sshguard's parser, 50 times fail2ban-regex)"
+	for kind in send shared; do
+		"$B/standin/loggen" "$kind" 1000000 >"$work/$kind.log"
+		head -n "$few" "$work/$kind.log" >"$work/$kind.few"
+		set -- 1000000 "$work/$kind.log" "$kind"
+		if unpack_peers; then
+			regex="PYTHONPATH=$peers/usr/lib/python3/dist-packages python3 $peers/usr/bin/fail2ban-regex -c $peers/etc/fail2ban"
+			set -- "$@" "sshguard's parser=exec $peers/usr/libexec/sshguard/sshg-parser" 1000000 "$work/$kind.log" \
+				"fail2ban-regex=$regex $work/$kind.few $peers/etc/fail2ban/filter.d/qmail.conf" "$few" /dev/null
+		fi
+		echo "-- a log of $kind"
+		"$B/bench/logs" compare 5 "$@"
+	done
+	rm -f "$work"/*.log "$work"/*.few
+	echo "== replay of generated logs, read from two pipes (LOG_LINES=10000000 for ten million)"
+	cat >"$work/spillway.conf" <<-E2
+		limits = { ip = (("*", 60, 30)); };
+		plugins = { connection = [ "ipthrottle" ]; };
+		blocks = { ipsvd = { dir = "$work/inst"; timeout = "2m"; }; };
+	E2
+	mkfifo "$work/send" "$work/server"
+	for lines in $((n / 10)) "$n"; do
+		"$B/standin/loggen" send $((lines / 2)) >"$work/send" &
+		"$B/standin/loggen" server $((lines / 2)) >"$work/server" &
+		"$B/bench/logs" run "spillway replay" "$lines" "$B/spillway" -c "$work/spillway.conf" replay "$work/send" "$work/server" |
+			tee "$work/replay.out" | grep 'lines in'
+		wait
+	done
+	grep -E '^  [a-z]|understood' "$work/replay.out" | grep -vE 'messages, |of them denied|would have'
+}
+
 bench_restore() {
 	echo "== 100,000 blocks through the whole daemon"
 	memory=/dev/shm/${work##*/}
@@ -193,7 +236,7 @@ bench_restore() {
 	rm -rf "$memory"
 }
 
-[ $# -gt 0 ] || set -- plugin watch sim rate ipsvd tcprules restore
+[ $# -gt 0 ] || set -- plugin watch sim rate ipsvd tcprules restore logs
 for what; do
 	case $what in
 	plugin) bench_plugin ;;
@@ -202,6 +245,7 @@ for what; do
 	tcprules) bench_tcprules ;;
 	ipsvd) bench_ipsvd ;;
 	restore) bench_restore ;;
+	logs) bench_logs ;;
 	sim)
 		echo "== simulated days"
 		"$B/bench/bench_sim"

@@ -63,6 +63,8 @@ ok "decide and readings are pure" "$(impure "$B/controller/decide.o" "$B/control
 ok "the readers of log lines are pure" "$(impure "$B/probes/logline.o" "$B/probes/tai64n.o")"
 ok "sendlog is pure, but for the memory of its tables" \
 	"$(impure "$B/probes/sendlog.o" | grep -vE '^(calloc|free|logline_relay) ')"
+ok "replay is pure, but for the memory of its tables" "$(impure "$B/controller/replay.o" |
+	grep -vE '^(calloc|free|memmove|__memcpy_chk|check_name|protect_[a-z]+|blocks_[a-z]+|admit_[a-z]+|siphash) ')"
 ok "admit is pure" "$(impure "$B/controller/admit.o")"
 ok "offence is pure, but for the memory of its table" "$(impure "$B/controller/offence.o" | grep -vE '^(calloc|free) ')"
 ok "decide and admit have no global variable that changes" \

@@ -1536,6 +1536,35 @@ config_random_damage_is_survived(void **state)
 
 #define WITH_TREE(test) cmocka_unit_test_setup_teardown(test, make_tree, remove_tree)
 
+/* A rule whose reading is never known would have no vote, silently. */
+static void
+config_rules_of_logs_that_are_not_named_are_noted(void **state)
+{
+	static const char rules[] = "levels = { busy = { deferrals = { enter = 5; leave = 1; };"
+		" rejections = { enter = 5; leave = 1; }; }; };";
+	static const struct {
+		const char *logs;
+		unsigned notes;
+	} rows[] = {
+		{ "", 2 }, { "probes = { logs = { send = \"/a\"; }; };", 1 },
+		{ "probes = { logs = { server = \"/a\"; }; };", 1 },
+		{ "probes = { logs = { send = \"/a\"; shared = [ \"/b\" ]; }; };", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < countof(rows); i++) {
+		static struct config c;
+		char text[400];
+		int n = snprintf(text, sizeof(text), "%s\n%s\n", rows[i].logs, rules);
+
+		assert_int_equal(config_load_text("t", text, (size_t)n, &c, &errors), 0);
+		assert_int_equal(errors.notes, rows[i].notes);
+		if (rows[i].notes == 2)
+			assert_string_equal(errors.note[0].text,
+				"t:2: levels.busy.deferrals = { ... }: never known: probes.logs names no log that tells it");
+	}
+}
+
 int
 main(void)
 {
@@ -1572,6 +1601,7 @@ main(void)
 		WITH_TREE(config_an_error_in_an_included_file_names_its_line),
 		WITH_TREE(config_an_empty_file_is_all_defaults),
 		cmocka_unit_test(config_random_damage_is_survived),
+		cmocka_unit_test(config_rules_of_logs_that_are_not_named_are_noted),
 	};
 
 	if (regcomp(&shape, "^[^:]+:[0-9]+: [A-Za-z*][A-Za-z0-9_.*-]*(\\[[0-9]+\\])* = .+: .+; allowed: .",
