@@ -11,6 +11,7 @@
 #include "lib/address.h"
 #include "lib/siphash.h"
 #include "lib/text.h"
+#include "probes/sendlog.h"
 
 #define SAVE_MS 250
 #define ROW_EVERY_MS 2000
@@ -145,11 +146,15 @@ learn(struct engine *e, const char *sender, size_t sender_len, const char *recip
 	sent_learn(e->storming->sent, &from, address_domain(&to), address_domain_len(&to), relay, outcome, now);
 }
 
-void
-storming_delivery(struct engine *e, const char *sender, size_t sender_len, const char *recipient, size_t recipient_len,
-	const struct ip *relay, enum sent_outcome outcome, mono_t now)
+/* The log of qmail-send tells what became of a recipient, also of mail that no plugin saw: from this machine. */
+static void
+on_delivery(const struct sendlog_delivery *d, void *arg)
 {
-	learn(e, sender, sender_len, recipient, recipient_len, relay, outcome, now);
+	struct engine *e = arg;
+
+	if (d->remote && d->sender_known && d->outcome != LOG_DEFERRAL)
+		learn(e, d->sender.at, d->sender.n, d->recipient.at, d->recipient.n, d->relay_known ? &d->relay : NULL,
+			d->outcome == LOG_SUCCESS ? SENT_TAKEN : SENT_FAILED, turn_now(&e->turn));
 }
 
 void
@@ -421,6 +426,9 @@ json_t *
 storming_describe(struct engine *e)
 {
 	const struct storming *s = e->storming;
+
+	if (s == NULL)
+		return json_null();
 	struct storms_stats n = storms_stats(s->storms);
 	struct sent_stats m = sent_stats(s->sent);
 
@@ -497,6 +505,8 @@ storming_open(struct engine *e, struct err *why)
 		return err_set(why, -ENOMEM, "no memory for storms");
 	s->restore_by = mono_after(now, RESTORE_PATIENCE_MS);
 	journal_ask_storms(e->journal, s->key_id, on_storm);
+	if (e->watch != NULL)
+		watch_sent(e->watch, on_delivery, e);
 	return 0;
 }
 

@@ -40,10 +40,6 @@ void storming_asked(struct engine *e, const struct record *r, mono_t now, struct
 /* A plugin tells that one of our users sends. */
 void storming_told(struct engine *e, const struct record *r, mono_t now);
 
-/* The log of qmail-send tells what became of a recipient: see sent_learn().  Addresses as they stand there. */
-void storming_delivery(struct engine *e, const char *sender, size_t sender_len, const char *recipient,
-	size_t recipient_len, const struct ip *relay, enum sent_outcome outcome, mono_t now);
-
 /* From the recorder. */
 void storming_stored(struct engine *e, uint64_t id, bool ok, const char *text);
 

@@ -52,6 +52,8 @@ like "status shows them" "$(spillway status)" 'deliveries +300/min'
 like "probes tell what was read" "$(spillway probes)" "log: $send: 2101 lines, 2101 understood"
 like "and whose mail it was" "$(spillway probes)" 'own mail: 300 deliveries, 0 of them without sender'
 
+is "and storms know what it can be answered with" "$(field storms sent mails)" 300
+
 level_is_busy() { level_is busy; }
 deliver 301 306 deferral
 wait_for 8000 level_is_busy

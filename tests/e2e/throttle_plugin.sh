@@ -365,14 +365,14 @@ if command -v tcpsvd >/dev/null && command -v tcpclient >/dev/null && command -v
 	TCPREMOTEIP=198.18.0.9 as connection ipthrottle IPSVDIR="$blocks" >"$work/out"
 	cat >"$work/ns.sh" <<'E2'
 ip link set lo up && ip route add local 198.18.0.0/15 dev lo || exit 9
-tcpsvd -i "$1" -t 2 -l me 127.0.0.1 2925 echo admitted 2>/dev/null &
+tcpsvd -i "$1" -t 10 -l me 127.0.0.1 2925 echo admitted 2>/dev/null &
 for n in 1 2 3 4 5 6 7 8; do
 	tcpclient -RHl0 -i 198.18.0.8 127.0.0.1 2925 sh -c 'cat <&6' 2>/dev/null | grep -q admitted && break
 	sleep 0.1
 done
 say() { echo "$(tcpclient -RHl0 -i 198.18.0.$1 127.0.0.1 2925 sh -c 'cat <&6' 2>/dev/null)"; }
 echo "$(say 8),$(say 9)"
-sleep 2.2
+sleep 10.5
 echo "$(say 9),$(ls "$1")"
 kill $!
 E2
