@@ -20,14 +20,18 @@
 /* Those that run; a test that fails does not stop its own. */
 static pid_t tcpsvd_pid[16];
 
-/* Does not return when the program was started as a pretended tcpsvd. */
+/* Does not return when the program was started as a pretended tcpsvd, nor under valgrind. */
 static inline void
 tcpsvd_pretend(const char *argv0)
 {
 	const char *slash = strrchr(argv0, '/');
 
-	if (strcmp(slash != NULL ? slash + 1 : argv0, "tcpsvd") != 0)
-		return;
+	if (strcmp(slash != NULL ? slash + 1 : argv0, "tcpsvd") != 0) {
+		if (!kit_is_slow())
+			return;
+		print_message("1..0 # SKIP valgrind runs nothing under another name\n");
+		exit(0);
+	}
 	for (;;)
 		(void)pause();
 }

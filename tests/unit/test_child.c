@@ -542,8 +542,9 @@ child_that_works_first_has_the_same_surroundings(void **state)
 	kit_format(want, sizeof(want), "worked\n%d\n/dev/null\n", kept);
 	check_work("/bin/sh", "cd /proc/self/fd && for f in *; do case $f in 0|1|2|10) ;; *) [ -e /proc/$$/fd/$f ] && echo $f; esac;"
 		" done; readlink /proc/$$/fd/0", (struct work) { CHILD_GO_ON, kept }, 0, want, "");
-	check_work("/bin/sh", "grep -E '^Sig(Blk|Ign)' /proc/self/status | sed 's/000000018/000000000/'",
-		(struct work) { CHILD_GO_ON, -1 }, 0, "worked\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", "");
+	if (!kit_is_slow()) /* valgrind ignores some of its own */
+		check_work("/bin/sh", "grep -E '^Sig(Blk|Ign)' /proc/self/status | sed 's/000000018/000000000/'",
+			(struct work) { CHILD_GO_ON, -1 }, 0, "worked\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", "");
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
 	struct child c = start_work("/bin/sh", "exec sleep 1000", &(struct work) { CHILD_GO_ON, -1 });
