@@ -30,6 +30,7 @@
 
 #include "actions/block.h"
 #include "actions/ipsvd_file.h"
+#include "tests/bench/median.h"
 
 #define BATCH 64
 #define SLICE 2000
@@ -61,24 +62,6 @@ static struct ipsvd_key
 key_of(long i)
 {
 	return (struct ipsvd_key) { .net = (uint32_t)(10u << 24 | (unsigned long)i), .octets = 4 };
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(const double *v, int count)
-{
-	static double sorted[PAIRS_MAX];
-
-	memcpy(sorted, v, (size_t)count * sizeof(sorted[0]));
-	qsort(sorted, (size_t)count, sizeof(sorted[0]), compare);
-	return sorted[count / 2];
 }
 
 /* --- the plain loop -------------------------------------------------------------------------- */

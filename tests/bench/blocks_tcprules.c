@@ -28,6 +28,7 @@
 
 #include "actions/block.h"
 #include "actions/rule.h"
+#include "tests/bench/median.h"
 
 #define TCPRULES "/usr/bin/tcprules"
 #define TCPSERVER "/usr/bin/tcpserver"
@@ -61,24 +62,6 @@ die(const char *what)
 {
 	(void)fprintf(stderr, "blocks_tcprules: %s: %s\n", what, strerror(errno));
 	exit(111);
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(const double *v, int n)
-{
-	double sorted[PAIRS_MAX];
-
-	memcpy(sorted, v, (size_t)n * sizeof(*v));
-	qsort(sorted, (size_t)n, sizeof(*sorted), compare);
-	return n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
 static const char *

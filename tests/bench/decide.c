@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "lib/array.h"
+#include "tests/bench/median.h"
 
 #define CONNECTIONS 16
 #define DEEP 16
@@ -108,34 +109,6 @@ cpu_us(pid_t pid)
 		die(path);
 	(void)fclose(f);
 	return ns / 1000;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(const double *v, int n)
-{
-	double sorted[PAIRS_MAX];
-
-	memcpy(sorted, v, (size_t)n * sizeof(*v));
-	qsort(sorted, (size_t)n, sizeof(*sorted), compare);
-	return sorted[n / 2];
-}
-
-static double
-median_ratio(const double *a, const double *b, int n)
-{
-	double ratio[PAIRS_MAX];
-
-	for (int i = 0; i < n; i++)
-		ratio[i] = a[i] / b[i];
-	return median(ratio, n);
 }
 
 /* --- the floor: a server that says what it is told -------------------------------------------- */

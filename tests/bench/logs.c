@@ -22,6 +22,7 @@
 #include "lib/num.h"
 #include "probes/logline.h"
 #include "probes/tai64n.h"
+#include "tests/bench/median.h"
 
 #define CONTENDERS_MAX 8
 #define ROUNDS_MAX 51
@@ -137,21 +138,6 @@ measure(char *const *argv, const char *in, bool quiet)
 	return c;
 }
 
-static int
-by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(double *v, size_t n)
-{
-	qsort(v, n, sizeof(v[0]), by_value);
-	return v[n / 2];
-}
-
 struct contender {
 	const char *name, *file;
 	char *argv[5];
@@ -192,7 +178,7 @@ compare(uint64_t rounds, int argc, char **argv, char *self)
 	}
 	double ours = 0;
 	for (size_t i = 0; i < n; i++) {
-		double cpu = median(c[i].cpu, rounds) / c[i].lines, wall = median(c[i].wall, rounds) / c[i].lines;
+		double cpu = median(c[i].cpu, (int)rounds) / c[i].lines, wall = median(c[i].wall, (int)rounds) / c[i].lines;
 
 		if (i == 0)
 			ours = cpu;

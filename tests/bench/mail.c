@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/median.h"
+
 #define PLUGINS_MAX 8
 #define ROUNDS_MAX 101
 
@@ -151,24 +153,6 @@ measure(const struct plugin *p, bool refuse, int times)
 	if (!refuse)
 		end(&s);
 	return sum / times;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(const double *v, int n)
-{
-	double sorted[ROUNDS_MAX];
-
-	memcpy(sorted, v, (size_t)n * sizeof(*v));
-	qsort(sorted, (size_t)n, sizeof(*sorted), compare);
-	return sorted[n / 2];
 }
 
 int

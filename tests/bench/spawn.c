@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "lib/array.h"
+#include "tests/bench/median.h"
 
 #define PROGRAMS_MAX 16
 #define ROUNDS_MAX 100
@@ -72,24 +73,6 @@ run_once(struct program *p)
 		exit(111);
 	}
 	p->faults = usage.ru_minflt;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(const double *v, int n)
-{
-	double sorted[ROUNDS_MAX];
-
-	memcpy(sorted, v, (size_t)n * sizeof(*v));
-	qsort(sorted, (size_t)n, sizeof(*sorted), compare);
-	return n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
 static void
