@@ -70,7 +70,8 @@ free_names(struct names *n)
 static bool
 is_plain_name(const char *s)
 {
-	return s[0] != '\0' && s[0] != '.' && strlen(s) < NAME_MAX_LEN && text_is_plain(s) && strpbrk(s, " #@*/") == NULL;
+	return s[0] != '\0' && s[0] != '.' && strlen(s) < NAME_MAX_LEN && text_is_plain(s)
+		&& strpbrk(s, " #@*/") == NULL;
 }
 
 /* LOCAL (NULL: all) at DOMAIN; `any_extension`: LOCAL-whatever too. */
@@ -268,7 +269,8 @@ learn_system_users(struct learn *l)
 	while ((pw = getpwent()) != NULL) {
 		struct stat st;
 
-		if (pw->pw_uid != 0 && is_plain_name(pw->pw_name) && stat(pw->pw_dir, &st) == 0 && st.st_uid == pw->pw_uid)
+		if (pw->pw_uid != 0 && is_plain_name(pw->pw_name) && stat(pw->pw_dir, &st) == 0
+			&& st.st_uid == pw->pw_uid)
 			add_to_domains(l, pw->pw_name, true);
 	}
 	endpwent();
@@ -395,8 +397,9 @@ check(const struct cli *cli, const char *address)
 	if (cli->json) {
 		cli_print_json(reply);
 	} else {
-		(void)printf("%s: %s%s%s\n", address, text_of(reply, "answer"), json_is_true(json_object_get(reply, "list"))
-			? "" : ", there is no list", text_of(reply, "trouble")[0] != '\0' ? " that can be read" : "");
+		(void)printf("%s: %s%s%s\n", address, text_of(reply, "answer"),
+			json_is_true(json_object_get(reply, "list")) ? "" : ", there is no list",
+			text_of(reply, "trouble")[0] != '\0' ? " that can be read" : "");
 		if (text_of(reply, "pattern")[0] != '\0')
 			(void)printf("its local part matches %s%s%s\n", text_of(reply, "pattern"),
 				text_of(reply, "reason")[0] != '\0' ? ": " : "", text_of(reply, "reason"));
@@ -413,6 +416,6 @@ addresses_run(struct cli *cli, int argc, char **argv)
 		return learn(cli);
 	if (argc == 2 && strcmp(argv[0], "check") == 0)
 		return check(cli, argv[1]);
-	return cli_fail(CLI_USAGE, "addresses: allowed is addresses check ADDRESS, and addresses learn [--maildirs DIR]... "
-		"[--home DIR]... [--domain NAME]... [--write FILE]");
+	return cli_fail(CLI_USAGE, "addresses: allowed is addresses check ADDRESS, and addresses learn "
+		"[--maildirs DIR]... [--home DIR]... [--domain NAME]... [--write FILE]");
 }

@@ -160,7 +160,8 @@ print_end(const struct store_offence *o)
 	char at[CLOCK_WALL_TEXT_MAX], span[NUM_TEXT_MAX];
 
 	if (o->check == CHECK_VALIDRCPT || o->check == CHECK_LOCALPARTS) {
-		(void)printf("ends    each recipient is judged by itself; `spillway addresses check ADDRESS` tells how\n");
+		(void)printf("ends    each recipient is judged by itself; "
+			"`spillway addresses check ADDRESS` tells how\n");
 		return;
 	}
 	if (o->window_ms == 0) {

@@ -74,8 +74,8 @@ compile(const char *pattern, regex_t *ret, struct err *why)
 	if (refers_back(pattern))
 		return err_set(why, -EINVAL, "\\1 to \\9 can take any time to match");
 	if (is_costly(pattern))
-		return err_set(why, -EINVAL, "repeats too much (+ counts 2, {n,m} counts m; their product is at most %d)",
-			LOCALPARTS_COST_MAX);
+		return err_set(why, -EINVAL, "repeats too much (+ counts 2, {n,m} counts m; their product is "
+			"at most %d)", LOCALPARTS_COST_MAX);
 	int r = regcomp(ret, pattern, FLAGS);
 	if (r == 0)
 		return 0;

@@ -293,7 +293,8 @@ rcptcheck_asked(struct engine *e, const struct record *r, mono_t now, struct adm
 	c->unlikely += odd >= 0;
 	if (is_over(e, r, listed == RECIPIENTS_UNKNOWN || odd >= 0, now, a))
 		return true;
-	if (wants(r, CHECK_VALIDRCPT) && listed == RECIPIENTS_UNKNOWN && e->config.recipients.unknown == RECIPIENTS_REFUSE)
+	if (wants(r, CHECK_VALIDRCPT) && listed == RECIPIENTS_UNKNOWN
+		&& e->config.recipients.unknown == RECIPIENTS_REFUSE)
 		refuse_by(e, r, CHECK_VALIDRCPT, &by_list, a);
 	else if (wants(r, CHECK_LOCALPARTS) && odd >= 0 && e->config.localparts.at[odd].verdict == RECIPIENTS_REFUSE)
 		refuse_by(e, r, CHECK_LOCALPARTS, &c->pattern[odd], a);
@@ -308,8 +309,8 @@ rcptcheck_describe(struct engine *e)
 	const struct rcptcheck *c = e->rcptcheck;
 	struct recipients_stats s = c->list != NULL ? recipients_stats(c->list) : (struct recipients_stats) { 0 };
 
-	return json_pack("{s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "file", e->config.recipients.file, "read",
-		c->list != NULL, "reading", c->fd >= 0, "trouble", c->trouble, "entries", (json_int_t)s.entries,
+	return json_pack("{s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "file", e->config.recipients.file,
+		"read", c->list != NULL, "reading", c->fd >= 0, "trouble", c->trouble, "entries", (json_int_t)s.entries,
 		"domains", (json_int_t)s.domains, "odd_lines", (json_int_t)s.odd, "known", (json_int_t)c->known,
 		"unknown", (json_int_t)c->unknown, "unlikely", (json_int_t)c->unlikely);
 }
@@ -318,14 +319,16 @@ json_t *
 rcptcheck_look_up(struct engine *e, const json_t *request)
 {
 	static const char *const words[] = {
-		[RECIPIENTS_NO_OPINION] = "not judged", [RECIPIENTS_EXISTS] = "exists", [RECIPIENTS_UNKNOWN] = "unknown",
+		[RECIPIENTS_NO_OPINION] = "not judged", [RECIPIENTS_EXISTS] = "exists",
+		[RECIPIENTS_UNKNOWN] = "unknown",
 	};
 	const struct rcptcheck *c = e->rcptcheck;
 	const json_t *text = json_object_get(request, "address");
 	struct address a;
 
 	if (!json_is_string(text) || !address_parse(json_string_value(text), json_string_length(text), &a))
-		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 100, "error", "addresses check: a mail address is needed");
+		return json_pack("{s:b, s:i, s:s}", "ok", 0, "code", 100, "error",
+			"addresses check: a mail address is needed");
 	enum recipients_answer listed = c->list != NULL ? recipients_find(c->list, &a) : RECIPIENTS_NO_OPINION;
 	int odd = listed != RECIPIENTS_EXISTS ? localparts_match(c->localparts, a.text, a.at) : -1;
 	return json_pack("{s:b, s:s, s:b, s:s, s:s, s:s}", "ok", 1, "answer", words[listed], "list", c->list != NULL,

@@ -139,7 +139,8 @@ print_recipients(const json_t *r)
 	if (is_true(r, "read"))
 		(void)printf("%lld entries of %lld domains%s; %lld recipients unknown since the start\n",
 			(long long)number_of(r, "entries"), (long long)number_of(r, "domains"),
-			number_of(r, "odd_lines") > 0 ? ", and lines that are none" : "", (long long)number_of(r, "unknown"));
+			number_of(r, "odd_lines") > 0 ? ", and lines that are none" : "",
+			(long long)number_of(r, "unknown"));
 	else
 		(void)printf("NO LIST: %s: %s; nobody is judged by it\n", text_of(r, "file"),
 			text_of(r, "trouble")[0] != '\0' ? text_of(r, "trouble") : "being read");

@@ -35,7 +35,8 @@ static const struct {
 	{ "blocks", "[ADDRESS|RULE|ID] [--sort KEY] [--export]", "who is blocked, until when, why", show_blocks },
 	{ "allow", "list|add|remove|check [ENTRY]", "who is never blocked", ask_allow },
 	{ "storms", "[release ADDRESS]", "addresses under a storm of bounces; end one", storms_run },
-	{ "addresses", "learn [--maildirs DIR]... | check ADDRESS", "the recipients that exist: collect them; look one up",
+	{ "addresses", "learn [--maildirs DIR]... | check ADDRESS",
+		"the recipients that exist: collect them; look one up",
 		addresses_run },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
@@ -166,7 +167,8 @@ static const struct option options[] = {
 	{ "sort", required_argument, NULL, OPT_SORT }, { "import", required_argument, NULL, OPT_IMPORT },
 	{ "fail2ban", required_argument, NULL, OPT_FAIL2BAN }, { "export", no_argument, NULL, OPT_EXPORT },
 	{ "maildirs", required_argument, NULL, OPT_MAILDIRS }, { "domain", required_argument, NULL, OPT_DOMAIN },
-	{ "write", required_argument, NULL, OPT_WRITE }, { "all", no_argument, NULL, OPT_ALL }, { "version", no_argument, NULL, 'V' },
+	{ "write", required_argument, NULL, OPT_WRITE }, { "all", no_argument, NULL, OPT_ALL },
+	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' }, { 0 },
 };
 

@@ -16,7 +16,7 @@ recipients = { file = "$list"; $1 };
 limits = { wrongrcpt = ( ("*", 600, 5) ); };
 localparts = ( { pattern = "[0-9]{4}\$"; verdict = "refuse"; reason = "digits"; },
 	{ pattern = "^[^a-z]"; verdict = "mark"; } );
-blocks = { on = [ "wrongrcpt" ]; allow = [ "198.18.9.9" ]; };
+blocks = { on = [ "wrongrcpt" ]; allow = [ "198.18.9.9" ]; ipsvd = { dir = "$work/ipsvd"; }; };
 C
 }
 rcpt() { # RECIPIENT [CLIENT]: what the client hears, without the id; "" lets pass
@@ -35,6 +35,7 @@ entries_are() {
 	[ "$(field recipients entries)" = "$1" ]
 }
 
+mkdir "$work/ipsvd"
 configure ''
 start_daemon
 wait_for 20000 has_none
@@ -89,6 +90,8 @@ over_limit() {
 }
 wait_for 20000 over_limit
 ok "explain finds it" $?
+like "and blocked, by that rule" "$(spillway blocks 198.18.0.3)" wrongrcpt
+like "in tcpsvd's directory" "$(ls "$work/ipsvd")" '^198.18.0.3$'
 is "the list's own addresses from there, too" "$(rcpt bob@example.test 198.18.0.3)" \
 	"451 4.7.1 Too many unknown recipients. Please try again later."
 is "others notice nothing" "$(rcpt bob@example.test 198.18.0.4)" ""
