@@ -57,7 +57,7 @@ PROBES := $(patsubst %.c,$(B)/%.o,$(wildcard probes/*.c))
 ACTIONS := $(patsubst %.c,$(B)/%.o,$(wildcard actions/*.c))
 MAINS := controller/spillwayd.c controller/spillway.c
 # What only the command needs.
-CLI := $(wildcard $(addprefix controller/,client.c raterclient.c offline.c show.c past.c refusals.c blockcmd.c store_import.c explain.c replaycmd.c stormcmd.c doctor*.c setup*.c))
+CLI := $(wildcard $(addprefix controller/,client.c raterclient.c offline.c show.c past.c refusals.c blockcmd.c store_import.c explain.c replaycmd.c stormcmd.c addresses.c doctor*.c setup*.c))
 CONTROLLER := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS) $(CLI),$(wildcard controller/*.c)))
 PLUGIN := $(patsubst %.c,$(B)/plugin/%.o,$(wildcard plugins/*.c) \
 	$(addprefix lib/,clock.c text.c ip.c num.c siphash.c fdio.c state.c flag.c record.c ask.c dial.c rundir.c \

@@ -165,7 +165,8 @@ rule_of(const struct engine *e, const struct record *r, const struct admit_resul
 
 	if (a->check == CHECK_CONCURRENCY)
 		return "concurrency";
-	if ((a->check != CHECK_IPTHROTTLE && a->check != CHECK_RCPTTHROTTLE) || by_user || a->class < 0)
+	if ((a->check != CHECK_IPTHROTTLE && a->check != CHECK_RCPTTHROTTLE && a->check != CHECK_WRONGRCPT) || by_user
+		|| a->class < 0)
 		return NULL;
 	return e->limits.cfg[e->limits.current].class[a->class].name;
 }

@@ -34,7 +34,8 @@ struct cli {
 	const char *reason, *service, *kind, *sort, *file, *compare;
 	int64_t for_ms, since_ms;
 	bool offline, yes, undo, effective, all, export_list, fail2ban;
-	struct cfg_list homes;
+	struct cfg_list homes, maildirs, domains;
+	const char *write;
 };
 
 /* Arguments after the command's name. */
@@ -45,6 +46,7 @@ cli_command ask_force, ask_reload, ask_neutral, ask_reset, rate_ask, rate_peek_o
 cli_command past_history, explain_run, show_refusals;
 cli_command ask_block, ask_unblock, show_blocks, ask_allow;
 cli_command storms_run;
+cli_command addresses_run;
 cli_command doctor_run, setup_run;
 cli_command replay_run;
 

@@ -141,7 +141,7 @@ run_status(struct engine *e, const struct call *call)
 	(void)call;
 	return json_pack(
 		"{s:b, s:s, s:i, s:I, s:s, s:o, s:I, s:b, s:o, s:o, s:s, s:i, s:b, s:s?, s:I, s:I, s:o, s:o, s:o,"
-		" s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		" s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"ok", 1, "version", SPILLWAY_VERSION, "pid", (int)getpid(),
 		"uptime_ms", (json_int_t)mono_since(e->started, now),
 		"level", level_name(e->stance.level), "since", describe_wall(since),
@@ -154,7 +154,8 @@ run_status(struct engine *e, const struct call *call)
 		"override", override != NULL ? override : json_null(),
 		"readings", describe_readings(e, now), "homes", describe_flags(e),
 		"store", journal_describe(e->journal), "config", describe_config(e), "limits", limits_describe(e),
-		"blocks", blocking_describe(e), "storms", storming_describe(e), "events", ask_describe(e->ask),
+		"blocks", blocking_describe(e), "storms", storming_describe(e), "recipients", rcptcheck_describe(e),
+		"events", ask_describe(e->ask),
 		"control", control_describe(e->control));
 }
 
@@ -279,6 +280,12 @@ run_release(struct engine *e, const struct call *call)
 	return storming_release(e, call->request, call->who, call->client);
 }
 
+static json_t *
+run_address(struct engine *e, const struct call *call)
+{
+	return rcptcheck_look_up(e, call->request);
+}
+
 /* --- limits ---------------------------------------------------------------------------------- */
 
 static const char *const mode_names[] = {
@@ -369,6 +376,7 @@ static const struct command commands[] = {
 	{ "allowed", false, run_allowed },
 	{ "storms", false, run_storms },
 	{ "release", true, run_release },
+	{ "address", false, run_address },
 	{ "limits", false, run_limits },
 	{ "reset", true, run_reset },
 };

@@ -106,6 +106,29 @@ struct config_storms {
 	uint64_t memory; /* bytes for who wrote to whom */
 };
 
+enum recipients_unknown {
+	RECIPIENTS_REFUSE,
+	RECIPIENTS_MARK, /* it only counts for wrongrcpt */
+};
+
+struct config_recipients {
+	char file[CFG_STRING_MAX]; /* "": there is no list */
+	int unknown; /* enum recipients_unknown */
+	int over; /* over the limit of class wrongrcpt: 0 put off, 1 refused */
+};
+
+/* Local parts that hardly exist.  Flat: a compiled pattern is the engine's. */
+#define LOCALPARTS_MAX 32
+#define LOCALPARTS_PATTERN_MAX 80
+struct config_localparts {
+	unsigned n;
+	struct {
+		char pattern[LOCALPARTS_PATTERN_MAX]; /* POSIX extended regular expression */
+		char reason[LOCALPARTS_PATTERN_MAX];
+		int verdict; /* enum recipients_unknown */
+	} at[LOCALPARTS_MAX];
+};
+
 /* Names looked up, so that the daemon never waits for a directory service. */
 struct config_ids {
 	unsigned n;
@@ -130,6 +153,8 @@ struct config {
 	struct config_concurrency concurrency;
 	struct config_blocks blocks;
 	struct config_storms storms;
+	struct config_recipients recipients;
+	struct config_localparts localparts;
 
 	/* Filled by config_resolve(), not from the file. */
 	struct config_ids plugin_uids, operator_uids, operator_gids;
@@ -172,7 +197,7 @@ struct config_section {
 	bool has_levels; /* it also holds the levels' groups */
 	bool has_allow; /* it also holds the allow list */
 };
-#define CONFIG_SECTIONS 15
+#define CONFIG_SECTIONS 16
 
 /* Sections whose names begin alike stand together, the one that is a group of others before them. */
 extern const struct config_section config_section[CONFIG_SECTIONS];

@@ -9,6 +9,7 @@
 #include <fnmatch.h>
 #include <string.h>
 
+#include "controller/config_recipients.h"
 #include "controller/config_value.h"
 #include "lib/array.h"
 #include "lib/ip.h"
@@ -282,4 +283,5 @@ print_concurrency(FILE *f, const struct config *c)
 const struct config_part config_part[CONFIG_PARTS] = {
 	{ "limits", read_limits, print_limits },
 	{ "concurrency", read_concurrency, print_concurrency },
+	{ "localparts", config_read_localparts, config_print_localparts },
 };

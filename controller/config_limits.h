@@ -17,7 +17,7 @@ struct config_part {
 	void (*read)(struct config_reader *r, const config_setting_t *s);
 	void (*print)(FILE *f, const struct config *c);
 };
-#define CONFIG_PARTS 2
+#define CONFIG_PARTS 3
 
 extern const struct config_part config_part[CONFIG_PARTS];
 

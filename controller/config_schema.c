@@ -8,6 +8,7 @@
 #include "controller/archive.h"
 #include "controller/config.h"
 #include "controller/config_blocks.h"
+#include "controller/config_recipients.h"
 #include "controller/config_storms.h"
 #include "lib/array.h"
 #include "lib/num.h"
@@ -154,6 +155,7 @@ const struct config_section config_section[CONFIG_SECTIONS] = {
 	{ SECTION("blocks.ipsvd", config_ipsvd_rows, blocks.actions) },
 	{ SECTION("blocks.tcprules", config_tcprules_rows, blocks.actions) },
 	{ SECTION("storms", config_storms_rows, storms) },
+	{ SECTION("recipients", config_recipients_rows, recipients) },
 };
 
 const struct cfg_row *

@@ -259,6 +259,7 @@ arm_due(struct engine *e, mono_t now)
 	mono_t due = earliest(earliest(e->next_decide, e->limits.next_step), earliest(e->next_publish, e->next_order));
 
 	due = earliest(due, earliest(blocking_due(e), storming_due(e)));
+	due = earliest(due, rcptcheck_due(e));
 	if (e->override.set)
 		due = earliest(due, e->override.until);
 	if (due.ms == e->armed.ms)
@@ -281,6 +282,7 @@ after_turn(struct engine *e)
 	limits_step(e, now);
 	blocking_step(e, now);
 	storming_step(e, now);
+	rcptcheck_step(e, now);
 	if (now.ms >= e->next_order.ms) {
 		send_order(e, now);
 		watch_wall_clock(e, now);
@@ -454,7 +456,7 @@ open_all(struct engine *e, const struct engine_setup *setup, struct err *why)
 		|| journal_new(e->base, setup->recorder, on_stored, on_override, on_stored_block, e, &e->journal) < 0)
 		return err_set(why, -ENOMEM, "no memory");
 	resume(e, e->started);
-	if ((r = blocking_open(e, why)) < 0 || (r = storming_open(e, why)) < 0
+	if ((r = blocking_open(e, why)) < 0 || (r = storming_open(e, why)) < 0 || (r = rcptcheck_open(e, why)) < 0
 		|| (r = limits_open(e, setup->marks, why)) < 0
 		|| (r = ask_new(e->base, dir, &e->config.plugin_uids, on_refusal, e, &e->ask, why)) < 0
 		|| (r = open_rate_service(e, dir, why)) < 0)
@@ -472,6 +474,7 @@ close_all(struct engine *e)
 	limits_close(e);
 	blocking_close(e);
 	storming_close(e);
+	rcptcheck_close(e);
 	journal_free(e->journal);
 	watch_free(e->watch);
 	reload_done(e);

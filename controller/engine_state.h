@@ -29,6 +29,7 @@
 #include "controller/rateserve.h"
 #include "controller/readings.h"
 #include "controller/shell.h"
+#include "controller/rcptcheck.h"
 #include "controller/storming.h"
 #include "controller/turn.h"
 #include "controller/watch.h"
@@ -132,6 +133,7 @@ struct engine {
 	struct limits limits;
 	struct blocking *blocking;
 	struct storming *storming;
+	struct rcptcheck *rcptcheck;
 	struct reload reload;
 	wall_t closed_since; /* while the level is overloaded or more */
 	struct {

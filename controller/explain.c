@@ -141,7 +141,11 @@ print_limit(const json_t *o)
 	char window[NUM_TEXT_MAX];
 
 	num_duration_format(number(o, "window_ms"), window);
-	if (number(o, "window_ms") != 0)
+	if (strcmp(field(o, "rule"), check_name(CHECK_VALIDRCPT)) == 0)
+		(void)printf("%s: the list has the domain, and not the address", field(o, "pattern"));
+	else if (strcmp(field(o, "rule"), check_name(CHECK_LOCALPARTS)) == 0)
+		(void)printf("localparts: the local part matches %s", field(o, "pattern"));
+	else if (number(o, "window_ms") != 0)
 		(void)printf("class %s, pattern %s: %lld in %s", field(o, "class"), field(o, "pattern"),
 			number(o, "max"), window);
 	else
@@ -155,6 +159,11 @@ print_end(const struct store_offence *o)
 {
 	char at[CLOCK_WALL_TEXT_MAX], span[NUM_TEXT_MAX];
 
+	if (o->check == CHECK_VALIDRCPT || o->check == CHECK_LOCALPARTS) {
+		(void)printf("ends    each recipient is judged by itself; "
+			"`spillway addresses check ADDRESS` tells how\n");
+		return;
+	}
 	if (o->window_ms == 0) {
 		(void)printf("ends    as soon as one of the connections does\n");
 		return;

@@ -47,7 +47,10 @@ log_begin(const struct store_offence *o)
 	char window[NUM_TEXT_MAX];
 
 	num_duration_format(o->window_ms, window);
-	if (o->class[0] == '\0')
+	if (o->check == CHECK_VALIDRCPT || o->check == CHECK_LOCALPARTS)
+		log_info("limits", "%s: %s refuses a recipient (%s) from %s", o->id, check_name(o->check), o->pattern,
+			o->value[0] != '\0' ? o->value : "?");
+	else if (o->class[0] == '\0')
 		log_info("limits", "%s: %s refuses at %s: %lld/%lld connections held (pattern %s) by %s", o->id,
 			check_name(o->check), stage_name(o->stage), (long long)o->n, (long long)o->max, o->pattern,
 			o->value);
@@ -164,8 +167,15 @@ limits_answer(const struct record *r, pid_t asker, bool may_sleep, struct ask_an
 		ret->flags |= ASK_MAY_BLOCK;
 	if (a.verdict == VERDICT_PASS) {
 		storming_asked(e, r, now, ret);
-		blocking_asked(e, r, &a, "", now);
-		return;
+		if (ret->verdict != VERDICT_PASS || !rcptcheck_asked(e, r, now, &a)) {
+			blocking_asked(e, r, &a, "", now);
+			return;
+		}
+		ret->verdict = a.verdict;
+		ret->check = a.check;
+		ret->code = a.code;
+		ret->delay_ms = 0;
+		ret->flags &= ~(unsigned)ASK_TARPIT_FULL;
 	}
 	ret->n = cut_to_32(a.why.n);
 	ret->max = cut_to_32(a.why.max);

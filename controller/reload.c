@@ -92,6 +92,7 @@ swap(struct engine *e)
 	limits_configure(e);
 	blocking_reload(e);
 	storming_configure(e);
+	rcptcheck_configure(e);
 	rateserve_configure(e->rateserve, limits_in_force(e));
 	journal_limits(e->journal, &e->config.store);
 	shell_set_verbosity(e->config.settings.log_level);

@@ -132,6 +132,22 @@ print_storms(const json_t *s)
 }
 
 static void
+print_recipients(const json_t *r)
+{
+	if (text_of(r, "file")[0] == '\0')
+		return;
+	(void)printf("addresses ");
+	if (is_true(r, "read"))
+		(void)printf("%lld entries of %lld domains%s; %lld recipients unknown since the start\n",
+			(long long)number_of(r, "entries"), (long long)number_of(r, "domains"),
+			number_of(r, "odd_lines") > 0 ? ", and lines that are none" : "",
+			(long long)number_of(r, "unknown"));
+	else
+		(void)printf("NO LIST: %s: %s; nobody is judged by it\n", text_of(r, "file"),
+			text_of(r, "trouble")[0] != '\0' ? text_of(r, "trouble") : "being read");
+}
+
+static void
 print_limits(const json_t *l)
 {
 	const json_t *asked = json_object_get(l, "asked");
@@ -189,6 +205,7 @@ show_status(struct cli *cli, int argc, char **argv)
 		print_limits(json_object_get(s, "limits"));
 		print_blocks(json_object_get(s, "blocks"));
 		print_storms(json_object_get(s, "storms"));
+		print_recipients(json_object_get(s, "recipients"));
 		print_daemon(s);
 	}
 	json_decref(s);

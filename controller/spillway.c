@@ -35,6 +35,9 @@ static const struct {
 	{ "blocks", "[ADDRESS|RULE|ID] [--sort KEY] [--export]", "who is blocked, until when, why", show_blocks },
 	{ "allow", "list|add|remove|check [ENTRY]", "who is never blocked", ask_allow },
 	{ "storms", "[release ADDRESS]", "addresses under a storm of bounces; end one", storms_run },
+	{ "addresses", "learn [--maildirs DIR]... | check ADDRESS",
+		"the recipients that exist: collect them; look one up",
+		addresses_run },
 	{ "check", "[FILE] [--effective]", "test the configuration; print all of it", check },
 	{ "reload", "", "read the configuration anew", ask_reload },
 	{ "rate", "CLASS VALUE", "is it too often? counts; exit code 0 no, 1 yes, 2 error", rate_ask },
@@ -152,6 +155,9 @@ enum {
 	OPT_EXPORT,
 	OPT_ALL,
 	OPT_COMPARE,
+	OPT_MAILDIRS,
+	OPT_DOMAIN,
+	OPT_WRITE,
 };
 
 static const struct option options[] = {
@@ -163,7 +169,9 @@ static const struct option options[] = {
 	{ "effective", no_argument, NULL, OPT_EFFECTIVE }, { "kind", required_argument, NULL, OPT_KIND },
 	{ "sort", required_argument, NULL, OPT_SORT }, { "import", required_argument, NULL, OPT_IMPORT },
 	{ "fail2ban", required_argument, NULL, OPT_FAIL2BAN }, { "export", no_argument, NULL, OPT_EXPORT },
-	{ "all", no_argument, NULL, OPT_ALL }, { "compare", required_argument, NULL, OPT_COMPARE },
+	{ "compare", required_argument, NULL, OPT_COMPARE },
+	{ "maildirs", required_argument, NULL, OPT_MAILDIRS }, { "domain", required_argument, NULL, OPT_DOMAIN },
+	{ "write", required_argument, NULL, OPT_WRITE }, { "all", no_argument, NULL, OPT_ALL },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' }, { 0 },
 };
@@ -177,13 +185,24 @@ take_span(const char *name, const char *text, int64_t *ret)
 }
 
 static int
-take_home(struct cfg_list *homes, const char *text)
+take_path(const char *name, struct cfg_list *paths, const char *text)
 {
-	if (text[0] != '/' || homes->n == CFG_LIST_MAX
-		|| text_copy(homes->s[homes->n], CFG_STRING_MAX, text) < 0)
-		return cli_fail(CLI_USAGE, "--home %s: allowed: an absolute path, at most %d of them", text,
+	if (text[0] != '/' || paths->n == CFG_LIST_MAX
+		|| text_copy(paths->s[paths->n], CFG_STRING_MAX, text) < 0)
+		return cli_fail(CLI_USAGE, "--%s %s: allowed: an absolute path, at most %d of them", name, text,
 			CFG_LIST_MAX);
-	homes->n++;
+	paths->n++;
+	return 0;
+}
+
+static int
+take_domain(struct cfg_list *domains, const char *text)
+{
+	if (text[0] == '\0' || !text_is_plain(text) || strpbrk(text, "@ #*/") != NULL || domains->n == CFG_LIST_MAX
+		|| text_copy(domains->s[domains->n], CFG_STRING_MAX, text) < 0)
+		return cli_fail(CLI_USAGE, "--domain %s: allowed: the name of a domain, at most %d of them", text,
+			CFG_LIST_MAX);
+	domains->n++;
 	return 0;
 }
 
@@ -209,7 +228,7 @@ take_option(struct cli *cli, int o)
 		cli->offline = true;
 		return 0;
 	case OPT_HOME:
-		return take_home(&cli->homes, optarg) != 0 ? CLI_USAGE + 1 : 0;
+		return take_path("home", &cli->homes, optarg) != 0 ? CLI_USAGE + 1 : 0;
 	case OPT_YES:
 		cli->yes = true;
 		return 0;
@@ -240,6 +259,13 @@ take_option(struct cli *cli, int o)
 		return 0;
 	case OPT_COMPARE:
 		cli->compare = optarg;
+		return 0;
+	case OPT_MAILDIRS:
+		return take_path("maildirs", &cli->maildirs, optarg) != 0 ? CLI_USAGE + 1 : 0;
+	case OPT_DOMAIN:
+		return take_domain(&cli->domains, optarg) != 0 ? CLI_USAGE + 1 : 0;
+	case OPT_WRITE:
+		cli->write = optarg;
 		return 0;
 	case OPT_EFFECTIVE:
 		cli->effective = true;

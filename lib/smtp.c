@@ -30,6 +30,9 @@ static const char *const checks[CHECK_COUNT] = {
 	[CHECK_RCPTTHROTTLE] = "rcptthrottle",
 	[CHECK_TARPIT] = "tarpit",
 	[CHECK_BOUNCESHIELD] = "bounceshield",
+	[CHECK_WRONGRCPT] = "wrongrcpt",
+	[CHECK_VALIDRCPT] = "validrcpt",
+	[CHECK_LOCALPARTS] = "localparts",
 };
 
 static const char *
@@ -86,6 +89,9 @@ check_stage(enum check check)
 	case CHECK_RCPTTHROTTLE:
 	case CHECK_TARPIT:
 	case CHECK_BOUNCESHIELD:
+	case CHECK_WRONGRCPT:
+	case CHECK_VALIDRCPT:
+	case CHECK_LOCALPARTS:
 		return STAGE_RCPT;
 	case CHECK_CONCURRENCY:
 	case CHECK_IPTHROTTLE:

@@ -32,8 +32,11 @@ enum check {
 	CHECK_RCPTTHROTTLE, /* recipients of an address, or of an authenticated user */
 	CHECK_TARPIT, /* delays after many recipients */
 	CHECK_BOUNCESHIELD, /* bounces to an address under a storm of them */
+	CHECK_WRONGRCPT, /* recipients of an address that don't exist */
+	CHECK_VALIDRCPT, /* recipients that the list of those that exist does not have */
+	CHECK_LOCALPARTS, /* recipients with an unlikely local part */
 };
-#define CHECK_COUNT 7
+#define CHECK_COUNT 10
 
 /* "connection", "helo", ...; "?" for a number that is none. */
 const char *stage_name(enum stage stage);

@@ -23,6 +23,9 @@ static const struct check_ops *const check_table[] = {
 	&check_rcptthrottle,
 	&check_tarpit,
 	&check_bounceshield,
+	&check_wrongrcpt,
+	&check_validrcpt,
+	&check_localparts,
 };
 
 /* What the name that we are run by asks for. */

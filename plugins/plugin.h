@@ -89,6 +89,9 @@ extern const struct check_ops check_userthrottle;
 extern const struct check_ops check_rcptthrottle;
 extern const struct check_ops check_tarpit;
 extern const struct check_ops check_bounceshield;
+extern const struct check_ops check_wrongrcpt;
+extern const struct check_ops check_validrcpt;
+extern const struct check_ops check_localparts;
 
 /* --- guard.c --------------------------------------------------------------------------------- */
 

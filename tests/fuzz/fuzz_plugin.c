@@ -244,12 +244,15 @@ int plugin_main(int argc, char **argv);
 #include "plugins/engine.c"
 #include "plugins/guard.c"
 #include "plugins/ipthrottle.c"
+#include "plugins/localparts.c"
 #include "plugins/main.c"
 #include "plugins/overload.c"
 #include "plugins/rcptthrottle.c"
 #include "plugins/say.c"
 #include "plugins/tarpit.c"
 #include "plugins/userthrottle.c"
+#include "plugins/validrcpt.c"
+#include "plugins/wrongrcpt.c"
 #undef main
 #undef getenv
 #undef write
@@ -318,7 +321,7 @@ put_state(const uint8_t *data, size_t size, bool fresh, bool other_boot)
 	for (int i = 0; i < CLASS_COUNT; i++)
 		s.admit[i] = (uint16_t)(byte[3] % 4 == 0 ? 0 : byte[3] > 250 ? ADMIT_ALL : byte[3] * 4);
 	for (int i = 0; i < STAGE_COUNT; i++)
-		s.checks[i] = byte[4];
+		s.checks[i] = byte[4] | (uint32_t)(byte[15] & 3) << 8;
 	put_id_of(s.episode, byte + 5, 8);
 	state_encode(&s, buf);
 	put_file(STATE_FILE, buf, sizeof(buf));
@@ -334,7 +337,8 @@ make_answer(uint8_t option, const uint8_t *data, size_t size)
 		memcpy(byte, data + 16, size - 16 < sizeof(byte) ? size - 16 : sizeof(byte));
 	world.answers = (option & 1) != 0;
 	world.answer = (struct ask_answer) {
-		.verdict = (option >> 1 & 3) % VERDICT_COUNT, .check = (option >> 3 & 7) % CHECK_COUNT, .code = 421,
+		.verdict = (option >> 1 & 3) % VERDICT_COUNT, .check = ((option >> 3 & 7) + (byte[7] & 8)) % CHECK_COUNT,
+		.code = (byte[7] & 1) != 0 ? 550 : 421,
 		.flags = option >> 6, .delay_ms = (uint32_t)byte[0] * 120 % (ASK_DELAY_MAX_MS + 1), .n = byte[1],
 	};
 	put_id_of(world.answer.id, byte + 2, 6);
@@ -354,6 +358,12 @@ static const struct {
 	{ CHECK_RCPTTHROTTLE, "451", "4.5.3", "Too many recipients. Please slow down." },
 	{ CHECK_BOUNCESHIELD, "451", "4.7.1", "sorry, too many bounces to this address; please try again later" },
 	{ CHECK_BOUNCESHIELD, "550", "5.7.1", "sorry, this address did not send what you return" },
+	{ CHECK_WRONGRCPT, "451", "4.7.1", "Too many unknown recipients. Please try again later." },
+	{ CHECK_WRONGRCPT, "550", "5.7.1", "Too many unknown recipients." },
+	{ CHECK_VALIDRCPT, "451", "4.1.1", "sorry, this mailbox is not known; please try again later" },
+	{ CHECK_VALIDRCPT, "550", "5.1.1", "sorry, no mailbox here by that name (#5.1.1)" },
+	{ CHECK_LOCALPARTS, "451", "4.1.1", "sorry, this mailbox is not known; please try again later" },
+	{ CHECK_LOCALPARTS, "550", "5.1.1", "sorry, no mailbox here by that name (#5.1.1)" },
 };
 
 /* Is `*at` at `word`?  Then go behind it. */
@@ -395,7 +405,7 @@ static bool
 is_reply(const char *line, size_t row)
 {
 	const char *p = line;
-	bool keeps = *p == 'E', shield = replies[row].check == CHECK_BOUNCESHIELD;
+	bool keeps = *p == 'E', shield = replies[row].check >= CHECK_BOUNCESHIELD; /* at RCPT alone */
 
 	p++;
 	if (!skip(&p, keeps && !shield ? "451" : replies[row].code) || !skip(&p, " ") || (shield && !keeps))
@@ -456,6 +466,8 @@ is_log_line(const char *line)
 		"ipthrottle: ", "Rate exceeded per IP (", ")", "ipthrottle: ", "Blocked ", "", "ipthrottle: ", "Can't block ", "",
 		"concurrency: ", "Too many connections per IP (", ")", "rcptthrottle: ", "Too many recipients per IP (", ")",
 		"bounceshield: ", "Bounce to an address under a storm of them, from ", "",
+		"wrongrcpt: ", "Too many unknown recipients per IP (", ")",
+		"validrcpt: ", "No such recipient, from ", "", "localparts: ", "Unlikely recipient, from ", "",
 	};
 	static const char *const named[] = {
 		"userthrottle: ", "Rate exceeded per user (", "rcptthrottle: ", "Too many recipients per user (",
@@ -465,9 +477,13 @@ is_log_line(const char *line)
 		"tarpit: ", "started tarpitting", "concurrency: ", "Can't connect to spillwayd",
 		"ipthrottle: ", "Can't connect to spillwayd", "userthrottle: ", "Can't connect to spillwayd",
 		"rcptthrottle: ", "Can't connect to spillwayd", "tarpit: ", "Can't connect to spillwayd",
-		"bounceshield: ", "Can't connect to spillwayd",
+		"bounceshield: ", "Can't connect to spillwayd", "wrongrcpt: ", "Can't connect to spillwayd",
+		"validrcpt: ", "Can't connect to spillwayd", "localparts: ", "Can't connect to spillwayd",
 	};
-	static const char unknown[] = "Bounce to an address under a storm of them, from ?";
+	static const char *const unknown[] = {
+		"bounceshield: ", "Bounce to an address under a storm of them, from ?",
+		"validrcpt: ", "No such recipient, from ?", "localparts: ", "Unlikely recipient, from ?",
+	};
 	char overload[64], pid[32];
 
 	(void)snprintf(overload, sizeof(overload), "overload: %u Temporary Failure: Server overload", (unsigned)getppid());
@@ -481,9 +497,11 @@ is_log_line(const char *line)
 			&& skip(&p, addressed[i + 2]) && is_end(p))
 			return true;
 	}
-	p = line;
-	if (skip(&p, "bounceshield: ") && skip(&p, pid) && skip(&p, unknown))
-		return is_end(p);
+	for (size_t i = 0; i < countof(unknown); i += 2) {
+		p = line;
+		if (skip(&p, unknown[i]) && skip(&p, pid) && skip(&p, unknown[i + 1]))
+			return is_end(p);
+	}
 	for (size_t i = 0; i < countof(named); i += 2) {
 		p = line;
 		if (skip(&p, named[i]) && skip(&p, pid) && skip(&p, named[i + 1]))

@@ -285,7 +285,7 @@ config_unknown_keys_are_errors_with_a_suggestion(void **state)
 		{ "settings = { limits = { }; };", "t:1: settings.limits = { ... }: unknown key; allowed: " },
 		{ "xylophone = 5;",
 			"t:1: xylophone = 5: unknown key; allowed: qmail, service, probes, levels, plugins, store, settings, "
-			"blocks, storms, limits, concurrency" },
+			"blocks, storms, recipients, limits, concurrency, localparts" },
 		{ "service = {\nleese = 5; };",
 			"t:2: service.leese = 5: unknown key, did you mean \"lease\"; allowed: user, groups, " },
 		{ "service = { home = \"/x\"; };", "t:1: service.home = \"/x\": unknown key" },

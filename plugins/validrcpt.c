@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: ISC */
+/* validrcpt - recipients that the list of the engine does not have, in a domain that it has */
+#include "plugins/plugin.h"
+
+static bool
+validrcpt_wants(const struct session *s, struct record *question)
+{
+	(void)question;
+	return s->stage == STAGE_RCPT && s->class != CLASS_OWN;
+}
+
+static void
+validrcpt_describe(const struct session *s, struct text *log)
+{
+	text_puts(log, "No such recipient, from ");
+	if (s->ip_known)
+		put_ip(log, &s->ip);
+	else
+		text_puts(log, "?");
+}
+
+/* The engine says 550; whatever else it may say one day is put off. */
+const struct check_ops check_validrcpt = {
+	.name = "validrcpt",
+	.id = CHECK_VALIDRCPT,
+	.code = 451,
+	.enhanced = "4.1.1",
+	.text = "sorry, this mailbox is not known; please try again later",
+	.enhanced_550 = "5.1.1",
+	.text_550 = "sorry, no mailbox here by that name (#5.1.1)",
+	.wants = validrcpt_wants,
+	.describe = validrcpt_describe,
+};
