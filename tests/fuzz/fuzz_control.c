@@ -54,7 +54,7 @@ static void
 remove_all(void)
 {
 	static const char *const names[] = {
-		RUNDIR_CONTROL_SOCKET, RUNDIR_EVENT_SOCKET, RUNDIR_RATE_SOCKET, RUNDIR_ASK_SOCKET,
+		RUNDIR_CONTROL_SOCKET, RUNDIR_EVENT_SOCKET, RUNDIR_RATE_SOCKET, RUNDIR_ASK_SOCKET, MARKS_KEY_FILE,
 	};
 	char path[128];
 
@@ -97,6 +97,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	CHECK(blocking_open(e, &why) == 0);
 	blocking_restore(e, NULL, NULL); /* nothing is stored */
 	CHECK(limits_open(e, -1, &why) == 0);
+	CHECK(storming_open(e, &why) == 0 && rcptcheck_open(e, &why) == 0);
 	CHECK(rateserve_new(e->base, &e->turn, dir, &e->config.settings, e->limits.clients, &e->rateserve, &why) == 0);
 	rateserve_configure(e->rateserve, limits_in_force(e));
 	CHECK(control_new(e->base, dir, commands_handle, e, &e->control, &why) == 0);
