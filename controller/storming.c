@@ -13,7 +13,8 @@
 #include "lib/text.h"
 #include "probes/sendlog.h"
 
-#define SAVE_MS 250
+#define SAVE_MS 250 /* after something has changed */
+#define IDLE_MS 1000
 #define ROW_EVERY_MS 2000
 #define RESTORE_PATIENCE_MS 10000 /* then nobody waits for what is stored any more */
 #define WAITERS 8
@@ -131,6 +132,16 @@ end(struct engine *e, const struct storms_record *r, const char *who, bool durab
 	return id;
 }
 
+/* Something has changed: it is soon on record. */
+static void
+save_soon(struct engine *e, mono_t now)
+{
+	mono_t soon = mono_after(now, SAVE_MS);
+
+	if (soon.ms < e->storming->next_save.ms)
+		e->storming->next_save = soon;
+}
+
 /* --- what was sent --------------------------------------------------------------------------- */
 
 static void
@@ -144,6 +155,7 @@ learn(struct engine *e, const char *sender, size_t sender_len, const char *recip
 		|| !address_parse(recipient, recipient_len, &to))
 		return;
 	sent_learn(e->storming->sent, &from, address_domain(&to), address_domain_len(&to), relay, outcome, now);
+	save_soon(e, now);
 }
 
 /* The log of qmail-send tells what became of a recipient, also of mail that no plugin saw: from this machine. */
@@ -187,6 +199,8 @@ save(struct engine *e, mono_t now)
 			for (unsigned i = 0; i < out.n; i++)
 				sent_dump_again(s->sent, &out.at[i].row);
 	}
+	if (more)
+		save_soon(e, now);
 }
 
 /* --- bounces --------------------------------------------------------------------------------- */
@@ -251,6 +265,7 @@ judge(struct engine *e, const struct record *r, const struct address *to, mono_t
 		.is_young = is_young(e, now),
 	};
 	storms_ask(s->storms, &bounce, now, &result);
+	save_soon(e, now);
 	begin(e, result.begun[0], now);
 	begin(e, result.begun[1], now);
 	if (bounce.is == STORMS_EXPECTED)
@@ -459,7 +474,7 @@ storming_step(struct engine *e, mono_t now)
 		(void)end(e, &over, "spillway", false, now);
 	end_waiting(e, now);
 	store_rows(e, now);
-	s->next_save = mono_after(now, SAVE_MS);
+	s->next_save = mono_after(now, IDLE_MS);
 	save(e, now);
 }
 
