@@ -102,9 +102,14 @@ bench_watch() {
 	until spillway probes 2>/dev/null | grep -q 'messages *100000'; do
 		sleep 0.2
 	done
-	"$B/bench/watch" "$home" "$work/run/control.sock" "$daemon" "$root/tests/standin/qstat.sh" "${SECONDS_OF_WATCH:-60}"
-	echo "a recount of it, as the daemon tells:"
-	spillway probes | grep -A 20 '^queue' | grep -E 'recount|drift|overflow|cpu'
+	"$B/bench/watch" "$home" "$work/run/control.sock" "$daemon" "$root/tests/standin/qstat.sh" "${SECONDS_OF_WATCH:-60}" |
+		tee "$work/watched"
+	echo "watching alone, and a recount of it, as the daemon tells:"
+	spillway probes | grep -A 20 '^queue' | grep -E 'recount|drift|overflow|cpu' | tee "$work/probe"
+	awk 'FNR == NR && match($0, /once a second [0-9]+/) { peer = substr($0, RSTART + 14, RLENGTH - 14) }
+		match($0, /; cpu [0-9.]+ ms, recounts/) && !ours { ours = substr($0, RSTART + 6) + 0 }
+		END { printf "  so qmail-qstat takes %.0f times as much as watching, of all since the start (target: 100)\n", peer / ours }' \
+		"$work/watched" "$work/probe"
 	stop
 }
 
